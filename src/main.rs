@@ -1,0 +1,2 @@
+//! respgres.
+fn main() {}
