@@ -1,1 +1,8 @@
 //! respgres.
+pub mod cache;
+pub mod command;
+pub mod engine;
+pub mod error;
+pub mod metrics;
+pub mod resp;
+pub mod routing;
