@@ -1,1 +1,3 @@
 //! respgres.
+
+pub mod config;
