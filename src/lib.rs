@@ -1,6 +1,7 @@
 //! respgres.
 pub mod cache;
 pub mod command;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod metrics;
