@@ -7,4 +7,6 @@ pub mod error;
 pub mod metrics;
 pub mod resp;
 pub mod routing;
+pub mod server;
 pub mod shard;
+pub mod shutdown;
