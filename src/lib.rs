@@ -4,6 +4,7 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod metrics;
 pub mod resp;
 pub mod routing;
