@@ -1,1 +1,5 @@
-//! Integration tests.
+//! The integration tests: real servers, started by the tests, and the program as its users run it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+mod strings;
