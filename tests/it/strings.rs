@@ -165,7 +165,7 @@ fn set_get_answers_the_old_value(setup: Setup) {
     assert_eq!(conn.run("SET key second GET"), "\"first\"");
     assert_eq!(conn.run("SET key third GET EX 1000"), "\"second\"");
     assert_eq!(conn.run("GET key"), "\"third\"");
-    assert_eq!(conn.run("TTL key"), ":1000");
+    conn.assert_ttl("key", 1000);
 }
 
 fn set_get_with_nx_or_xx_answers_the_old_value_and_obeys_the_condition(setup: Setup) {
@@ -195,7 +195,7 @@ fn options_may_come_in_any_order_and_case(setup: Setup) {
     assert_eq!(conn.run("SET key one px 1000000 nx"), "+OK");
     assert_eq!(conn.run("SET key two Get eX 500 Xx"), "\"one\"");
     assert_eq!(conn.run("SET key three xx keepttl get"), "\"two\"");
-    assert_eq!(conn.run("TTL key"), ":500");
+    conn.assert_ttl("key", 500);
     assert_eq!(conn.run("GET key"), "\"three\"");
 }
 
@@ -237,10 +237,10 @@ fn a_repeated_option_counts_once(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
     assert_eq!(conn.run("SET key one EX 10 EX 500"), "+OK");
-    assert_eq!(conn.run("TTL key"), ":500");
+    conn.assert_ttl("key", 500);
     assert_eq!(conn.run("SET key two NX NX"), "$-1");
     assert_eq!(conn.run("SET key three GET GET KEEPTTL KEEPTTL"), "\"one\"");
-    assert_eq!(conn.run("TTL key"), ":500");
+    conn.assert_ttl("key", 500);
 }
 
 fn a_refused_set_changes_nothing(setup: Setup) {
@@ -256,7 +256,7 @@ fn a_refused_set_changes_nothing(setup: Setup) {
     ] {
         conn.run(command);
         assert_eq!(conn.run("GET key"), "\"value\"", "{command}");
-        assert_eq!(conn.run("TTL key"), ":500", "{command}");
+        conn.assert_ttl("key", 500);
     }
 }
 

@@ -256,6 +256,22 @@ impl Conn {
         self.cmd(&args!["GET", key]).value()
     }
 
+    /// Fails unless the key's time left is at most `seconds`, and at least that less what a slow machine takes.
+    #[track_caller]
+    pub fn assert_ttl(&mut self, key: &str, seconds: i64) {
+        let ttl = self.cmd(&args!["TTL", key]).int();
+        assert!(
+            (seconds - 100..=seconds).contains(&ttl),
+            "TTL {key} is {ttl}, not about {seconds}"
+        );
+        let pttl = self.cmd(&args!["PTTL", key]).int();
+        let range = (seconds - 100) * 1000..=seconds * 1000;
+        assert!(
+            range.contains(&pttl),
+            "PTTL {key} is {pttl}, not about {seconds} s"
+        );
+    }
+
     /// A section of INFO.
     #[track_caller]
     pub fn info(&mut self, section: &str) -> String {
