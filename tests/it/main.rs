@@ -1,7 +1,13 @@
 //! The integration tests: real servers, started by the tests, and the program as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cache;
+mod concurrency;
 mod connection;
 mod expiry;
 mod harness;
+mod malformed;
+mod pipelining;
+mod routing;
+mod sizes;
 mod strings;
