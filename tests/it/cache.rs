@@ -31,7 +31,10 @@ fn a_value_written_on_one_port_is_read_on_the_other(setup: Setup) {
     http.write("user:123", "John Doe").expect(200);
     assert_eq!(conn.run("GET user:123"), "\"John Doe\"");
     conn.set("user:123", "Jane Doe");
-    assert_eq!(http.value_and_origin("user:123"), ("Jane Doe".to_owned(), false));
+    assert_eq!(
+        http.value_and_origin("user:123"),
+        ("Jane Doe".to_owned(), false)
+    );
     http.write("user:123", "Jim Doe").expect(200);
     assert_eq!(conn.run("GET user:123"), "\"Jim Doe\"");
     assert_eq!(conn.run("DEL user:123"), ":1");
@@ -70,7 +73,11 @@ fn every_kind_of_write_ends_what_was_cached(setup: Setup) {
     ] {
         conn.run(command);
         for _ in 0..2 {
-            assert_eq!(conn.get("key").as_deref(), value.map(str::as_bytes), "after {command}");
+            assert_eq!(
+                conn.get("key").as_deref(),
+                value.map(str::as_bytes),
+                "after {command}"
+            );
         }
         match value {
             Some(value) => assert_eq!(http.value_and_origin("key").0, value, "after {command}"),
@@ -97,7 +104,10 @@ fn hits_and_misses_of_both_ports_are_counted(setup: Setup) {
     let (mut conn, http) = (it.conn(), it.http());
     let counters = || {
         let stats = http.stats();
-        (stats["cache_hits"].as_u64().unwrap(), stats["cache_misses"].as_u64().unwrap())
+        (
+            stats["cache_hits"].as_u64().unwrap(),
+            stats["cache_misses"].as_u64().unwrap(),
+        )
     };
     assert_eq!(counters(), (0, 0));
     conn.set("key", "value");
@@ -132,7 +142,12 @@ fn a_hit_does_not_ask_the_shard_again(setup: Setup) {
     conn.get(&key);
     let mut shard = pg(&it.urls()[1]).unwrap();
     // Behind the proxy's back: a row that says otherwise is not looked at as long as the cache has the key.
-    shard.execute("update respgres_kv set value = 'changed'::bytea where key = $1", &[&key.as_bytes()]).unwrap();
+    shard
+        .execute(
+            "update respgres_kv set value = 'changed'::bytea where key = $1",
+            &[&key.as_bytes()],
+        )
+        .unwrap();
     assert_eq!(conn.get(&key).unwrap(), b"cached");
     conn.set(&key, "fresh");
     assert_eq!(conn.get(&key).unwrap(), b"fresh");
@@ -171,7 +186,11 @@ fn two_proxies_on_one_redis_see_each_others_writes_at_once() {
     for n in 0..300 {
         let key = format!("key:{}", n % 7);
         let value = format!("value {n}");
-        let (writer, reader) = if n % 2 == 0 { (&mut here, &mut there) } else { (&mut there, &mut here) };
+        let (writer, reader) = if n % 2 == 0 {
+            (&mut here, &mut there)
+        } else {
+            (&mut there, &mut here)
+        };
         writer.set(&key, &value);
         assert_eq!(reader.get(&key).unwrap(), value.as_bytes());
         assert_eq!(writer.get(&key).unwrap(), value.as_bytes());
@@ -188,8 +207,14 @@ fn what_one_proxy_cached_is_a_hit_for_another() {
     let it = Setup::postgres().start();
     let other = it.builder().start();
     it.conn().set("key", "value");
-    assert_eq!(it.http().value_and_origin("key"), ("value".to_owned(), false));
-    assert_eq!(other.http().value_and_origin("key"), ("value".to_owned(), true));
+    assert_eq!(
+        it.http().value_and_origin("key"),
+        ("value".to_owned(), false)
+    );
+    assert_eq!(
+        other.http().value_and_origin("key"),
+        ("value".to_owned(), true)
+    );
 }
 
 #[test]
@@ -202,11 +227,21 @@ fn entries_in_redis_have_the_products_prefix_and_end_with_the_key() {
         conn.get(key);
     }
     let names = it.redis().conn().run("KEYS *").array();
-    let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.value().unwrap()).collect();
+    let names: Vec<Vec<u8>> = names
+        .into_iter()
+        .map(|name| name.value().unwrap())
+        .collect();
     for key in keys {
-        assert!(names.iter().any(|name| name.ends_with(key)), "{} in {names:?}", key.escape_ascii());
+        assert!(
+            names.iter().any(|name| name.ends_with(key)),
+            "{} in {names:?}",
+            key.escape_ascii()
+        );
     }
-    assert!(names.iter().all(|name| name.starts_with(b"respgres:")), "{names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with(b"respgres:")),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -219,9 +254,16 @@ fn emptying_redis_loses_nothing() {
     }
     assert_eq!(it.redis().conn().run("FLUSHALL"), "+OK");
     for n in 0..50 {
-        assert_eq!(conn.get(format!("key:{n}")).unwrap(), n.to_string().as_bytes());
+        assert_eq!(
+            conn.get(format!("key:{n}")).unwrap(),
+            n.to_string().as_bytes()
+        );
     }
-    assert_eq!(it.http().value_and_origin("key:7"), ("7".to_owned(), true), "cached again");
+    assert_eq!(
+        it.http().value_and_origin("key:7"),
+        ("7".to_owned(), true),
+        "cached again"
+    );
 }
 
 #[test]

@@ -17,7 +17,11 @@ with_reference!(
 const CLIENTS: usize = 100;
 
 /// Runs a function in as many threads as there are clients, each with a connection of its own, all at once.
-fn at_once<T: Send>(addr: &str, clients: usize, run: impl Fn(usize, &mut Conn) -> T + Sync) -> Vec<T> {
+fn at_once<T: Send>(
+    addr: &str,
+    clients: usize,
+    run: impl Fn(usize, &mut Conn) -> T + Sync,
+) -> Vec<T> {
     let start = Barrier::new(clients);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
@@ -30,7 +34,10 @@ fn at_once<T: Send>(addr: &str, clients: usize, run: impl Fn(usize, &mut Conn) -
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
@@ -66,13 +73,19 @@ fn a_hundred_clients_on_one_key_never_see_time_go_back(setup: Setup) {
             for _ in 0..3 {
                 let (writer, number) = writer_and_number(&conn.get("key").unwrap());
                 let least = seen.entry(writer).or_default();
-                assert!(number >= *least, "writer {writer}'s number {number} was read after {least}");
+                assert!(
+                    number >= *least,
+                    "writer {writer}'s number {number} was read after {least}"
+                );
                 *least = number;
             }
         }
     });
     let (_, number) = writer_and_number(&it.conn().get("key").unwrap());
-    assert_eq!(number, ROUNDS, "what is left is the last write of the client that wrote it");
+    assert_eq!(
+        number, ROUNDS,
+        "what is left is the last write of the client that wrote it"
+    );
 }
 
 fn a_hundred_clients_on_keys_of_their_own_see_only_their_own_values(setup: Setup) {
@@ -81,8 +94,14 @@ fn a_hundred_clients_on_keys_of_their_own_see_only_their_own_values(setup: Setup
         for number in 0..30 {
             let key = format!("client:{client}:{}", number % 5);
             conn.set(&key, value(client, number));
-            assert_eq!(writer_and_number(&conn.get(&key).unwrap()), (client, number));
-            assert_eq!(writer_and_number(&conn.get(&key).unwrap()), (client, number));
+            assert_eq!(
+                writer_and_number(&conn.get(&key).unwrap()),
+                (client, number)
+            );
+            assert_eq!(
+                writer_and_number(&conn.get(&key).unwrap()),
+                (client, number)
+            );
         }
     });
     let mut conn = it.conn();
@@ -113,9 +132,15 @@ fn a_hundred_clients_on_few_keys_end_with_a_last_write(setup: Setup) {
         assert_eq!(number, ROUNDS - 1);
         if !it.is_redis_itself() {
             let shards = it.shards();
-            let [shard] = shards.holding(key.as_bytes())[..] else { panic!("{key} is on one shard") };
+            let [shard] = shards.holding(key.as_bytes())[..] else {
+                panic!("{key} is on one shard")
+            };
             let stored = shards.value(shard, key.as_bytes());
-            assert_eq!(stored, conn.get(&key), "the cache and the row agree when all is quiet");
+            assert_eq!(
+                stored,
+                conn.get(&key),
+                "the cache and the row agree when all is quiet"
+            );
         }
     }
 }
@@ -130,9 +155,14 @@ fn of_many_set_nx_exactly_one_wins(setup: Setup) {
     });
     let mut conn = it.conn();
     for key in 0..KEYS {
-        let winners: Vec<usize> = (0..wins.len()).filter(|client| wins[*client][key]).collect();
+        let winners: Vec<usize> = (0..wins.len())
+            .filter(|client| wins[*client][key])
+            .collect();
         assert_eq!(winners.len(), 1, "lock:{key} was won by {winners:?}");
-        assert_eq!(conn.get(format!("lock:{key}")).unwrap(), winners[0].to_string().as_bytes());
+        assert_eq!(
+            conn.get(format!("lock:{key}")).unwrap(),
+            winners[0].to_string().as_bytes()
+        );
     }
 }
 
@@ -143,7 +173,9 @@ fn of_many_deletes_exactly_one_counts(setup: Setup) {
         conn.set(format!("key:{n}"), "value");
     }
     let counts = at_once(&it.resp_addr(), 40, |_, conn| {
-        (0..20).map(|n| conn.cmd(&args!["DEL", format!("key:{n}")]).int()).sum::<i64>()
+        (0..20)
+            .map(|n| conn.cmd(&args!["DEL", format!("key:{n}")]).int())
+            .sum::<i64>()
     });
     assert_eq!(counts.iter().sum::<i64>(), 20);
     assert_eq!(conn.run("DBSIZE"), ":0");
@@ -154,13 +186,17 @@ fn set_get_hands_each_old_value_to_one_client(setup: Setup) {
     const ROUNDS: usize = 10;
     it.conn().set("baton", "start");
     let received = at_once(&it.resp_addr(), 40, |client, conn| {
-        let swap = |round| conn.cmd(&args!["SET", "baton", format!("{client}:{round}"), "GET"]).string();
+        let swap = |round| {
+            conn.cmd(&args!["SET", "baton", format!("{client}:{round}"), "GET"])
+                .string()
+        };
         (0..ROUNDS).map(swap).collect::<Vec<String>>()
     });
     let mut received: Vec<String> = received.into_iter().flatten().collect();
     received.push(String::from_utf8(it.conn().get("baton").unwrap()).unwrap());
-    let mut expected: Vec<String> =
-        (0..40).flat_map(|client| (0..ROUNDS).map(move |round| format!("{client}:{round}"))).collect();
+    let mut expected: Vec<String> = (0..40)
+        .flat_map(|client| (0..ROUNDS).map(move |round| format!("{client}:{round}")))
+        .collect();
     expected.push("start".to_owned());
     received.sort();
     expected.sort();
@@ -177,7 +213,11 @@ fn clients_of_two_proxies_never_see_time_go_back() {
         it.conn().set(format!("key:{key}"), value(0, 0));
     }
     at_once(&addrs[0], 40, |client, conn| {
-        let mut conn = if client % 2 == 0 { conn } else { &mut Conn::open(&addrs[1]) };
+        let mut conn = if client % 2 == 0 {
+            conn
+        } else {
+            &mut Conn::open(&addrs[1])
+        };
         let conn = &mut conn;
         let mut seen: HashMap<(usize, usize), usize> = HashMap::new();
         for number in 1..=ROUNDS {
@@ -189,7 +229,10 @@ fn clients_of_two_proxies_never_see_time_go_back() {
                 }
                 let (writer, number) = writer_and_number(&conn.get(&name).unwrap());
                 let least = seen.entry((key, writer)).or_default();
-                assert!(number >= *least, "{name}: writer {writer}'s number {number} was read after {least}");
+                assert!(
+                    number >= *least,
+                    "{name}: writer {writer}'s number {number} was read after {least}"
+                );
                 *least = number;
             }
         }

@@ -34,13 +34,31 @@ const QUOTES: &str = "-ERR Protocol error: unbalanced quotes in request";
 
 /// Bytes in, the error that comes back before the connection is closed.
 const FATAL: &[(&[u8], &str)] = &[
-    (b"*1\r\n:1\r\n", "-ERR Protocol error: expected '$', got ':'"),
-    (b"*1\r\n+PING\r\n", "-ERR Protocol error: expected '$', got '+'"),
-    (b"*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'"),
-    (b"*1\r\n(1\r\n", "-ERR Protocol error: expected '$', got '('"),
-    (b"*1\r\n*1\r\n$4\r\nPING\r\n", "-ERR Protocol error: expected '$', got '*'"),
+    (
+        b"*1\r\n:1\r\n",
+        "-ERR Protocol error: expected '$', got ':'",
+    ),
+    (
+        b"*1\r\n+PING\r\n",
+        "-ERR Protocol error: expected '$', got '+'",
+    ),
+    (
+        b"*1\r\nPING\r\n",
+        "-ERR Protocol error: expected '$', got 'P'",
+    ),
+    (
+        b"*1\r\n(1\r\n",
+        "-ERR Protocol error: expected '$', got '('",
+    ),
+    (
+        b"*1\r\n*1\r\n$4\r\nPING\r\n",
+        "-ERR Protocol error: expected '$', got '*'",
+    ),
     (b"*1\r\n\r\n", "-ERR Protocol error: expected '$', got ' '"),
-    (b"*2\r\n$3\r\nGET\r\n:5\r\n", "-ERR Protocol error: expected '$', got ':'"),
+    (
+        b"*2\r\n$3\r\nGET\r\n:5\r\n",
+        "-ERR Protocol error: expected '$', got ':'",
+    ),
     (b"*x\r\n", MULTIBULK),
     (b"*1x\r\n", MULTIBULK),
     (b"*\r\n", MULTIBULK),
@@ -104,11 +122,17 @@ fn what_is_only_odd_is_answered_and_goes_on(setup: Setup) {
         (b"\r\n\r\nPING\r\n", pong()),
         (b"\n*1\r\n$4\r\nPING\r\n", pong()),
         (b"   \r\nPING\r\n", pong()),
-        (b"*1\r\n$0\r\n\r\nPING\r\n", vec![unknown(""), "+PONG".to_owned()]),
+        (
+            b"*1\r\n$0\r\n\r\nPING\r\n",
+            vec![unknown(""), "+PONG".to_owned()],
+        ),
         (b"$4\r\nPING\r\n", vec![unknown("$4"), "+PONG".to_owned()]),
         (b"+PING\r\n", vec![unknown("+PING")]),
         (b"%1\r\n+a\r\n", vec![unknown("%1"), unknown("+a")]),
-        (b"*1\r\n$3\r\nGET\r\n", vec!["-ERR wrong number of arguments for 'get' command".to_owned()]),
+        (
+            b"*1\r\n$3\r\nGET\r\n",
+            vec!["-ERR wrong number of arguments for 'get' command".to_owned()],
+        ),
     ];
     let mut conn = it.conn();
     for (bytes, expected) in cases {
@@ -116,7 +140,12 @@ fn what_is_only_odd_is_answered_and_goes_on(setup: Setup) {
         for expected in expected {
             assert_eq!(conn.read(), expected.as_str(), "{}", bytes.escape_ascii());
         }
-        assert_eq!(conn.run("PING x"), "\"x\"", "nothing else came for {}", bytes.escape_ascii());
+        assert_eq!(
+            conn.run("PING x"),
+            "\"x\"",
+            "nothing else came for {}",
+            bytes.escape_ascii()
+        );
     }
 }
 
@@ -133,7 +162,10 @@ fn inline_commands_are_words_and_quoted_strings(setup: Setup) {
         (b"ECHO 'b c'\r\n", "\"b c\""),
         (b"ECHO \"\"\r\n", "\"\""),
         (b"ECHO ''\r\n", "\"\""),
-        (b"ECHO \"\\x41\\n\\r\\t\\b\\a\\q\\\"\\\\\"\r\n", "\"A\\n\\r\\t\\x08\\x07q\\\"\\\\\""),
+        (
+            b"ECHO \"\\x41\\n\\r\\t\\b\\a\\q\\\"\\\\\"\r\n",
+            "\"A\\n\\r\\t\\x08\\x07q\\\"\\\\\"",
+        ),
         (b"ECHO 'it\\'s \\n'\r\n", "\"it\\'s \\\\n\""),
         (b"ECHO a\"b\r\n", "the last one closes"),
     ];
@@ -158,7 +190,11 @@ fn inline_commands_and_frames_mix_on_one_connection(setup: Setup) {
 /// A web page must not be able to make a browser send commands.
 fn an_http_request_on_the_resp_port_is_cut_off(setup: Setup) {
     let it = setup.start();
-    for request in ["POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a 1\r\n", "host: x\r\nSET a 1\r\n", "post x\r\nSET a 1\r\n"] {
+    for request in [
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a 1\r\n",
+        "host: x\r\nSET a 1\r\n",
+        "post x\r\nSET a 1\r\n",
+    ] {
         let mut conn = it.conn();
         conn.send(request.as_bytes());
         conn.read_to_end();
@@ -169,8 +205,11 @@ fn an_http_request_on_the_resp_port_is_cut_off(setup: Setup) {
 fn a_command_may_arrive_byte_by_byte(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
-    let commands =
-        [encode(&args!["SET", "key", "a\r\nb"]), b"GET key\r\n".to_vec(), encode(&args!["MGET", "key", "key"])];
+    let commands = [
+        encode(&args!["SET", "key", "a\r\nb"]),
+        b"GET key\r\n".to_vec(),
+        encode(&args!["MGET", "key", "key"]),
+    ];
     for byte in commands.concat() {
         conn.send(&[byte]);
     }
@@ -288,13 +327,19 @@ fn a_promise_of_giant_arguments_takes_no_memory(setup: Setup) {
     }
     assert_eq!(it.conn().run("PING"), "+PONG");
     let grown = resident_kb(pid).saturating_sub(before);
-    assert!(grown < 200 * 1024, "{grown} KiB more for 100 promises of 16 MB each");
+    assert!(
+        grown < 200 * 1024,
+        "{grown} KiB more for 100 promises of 16 MB each"
+    );
 }
 
 /// Resident memory of a process.
 fn resident_kb(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 

@@ -18,7 +18,10 @@ fn a_get_sees_the_set_before_it(setup: Setup) {
     let mut conn = it.conn();
     for round in 0..200 {
         // The key is cached from the round before, or absent.
-        conn.send(format!("SET key {round}\r\nGET key\r\nSET key x{round}\r\nGET key\r\nGET key\r\n").as_bytes());
+        conn.send(
+            format!("SET key {round}\r\nGET key\r\nSET key x{round}\r\nGET key\r\nGET key\r\n")
+                .as_bytes(),
+        );
         assert_eq!(conn.read(), "+OK");
         assert_eq!(conn.read().string(), round.to_string());
         assert_eq!(conn.read(), "+OK");
@@ -57,7 +60,10 @@ fn every_kind_of_command_sees_what_came_before_it(setup: Setup) {
         ("DBSIZE", ":0"),
     ];
     for round in 0..5 {
-        let packet: String = script.iter().map(|(command, _)| format!("{command}\r\n")).collect();
+        let packet: String = script
+            .iter()
+            .map(|(command, _)| format!("{command}\r\n"))
+            .collect();
         conn.send(packet.as_bytes());
         for (command, expected) in script {
             assert_eq!(conn.read(), expected, "{command} in round {round}");
@@ -75,7 +81,9 @@ fn replies_come_in_the_order_of_the_commands(setup: Setup) {
     for n in (0..300).step_by(6) {
         conn.get(format!("key:{n}"));
     }
-    let packet: String = (0..300).map(|n| format!("GET key:{n}\r\nECHO {n}\r\n")).collect();
+    let packet: String = (0..300)
+        .map(|n| format!("GET key:{n}\r\nECHO {n}\r\n"))
+        .collect();
     conn.send(packet.as_bytes());
     for n in 0..300 {
         let expected = (n % 3 == 0).then(|| n.to_string().into_bytes());

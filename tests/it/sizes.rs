@@ -21,13 +21,26 @@ const MIB: usize = 1 << 20;
 
 /// Bytes of every kind, without a period that block sizes share.
 fn bytes(length: usize, seed: usize) -> Vec<u8> {
-    (0..length).map(|at| ((at + seed) * 31 % 251) as u8 ^ (at >> 12) as u8).collect()
+    (0..length)
+        .map(|at| ((at + seed) * 31 % 251) as u8 ^ (at >> 12) as u8)
+        .collect()
 }
 
 fn values_of_every_size_up_to_16_mib_are_kept(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
-    for size in [0, 1, 100, 8191, 8192, 65_535, 65_536, MIB + 1, 5 * MIB, 16 * MIB] {
+    for size in [
+        0,
+        1,
+        100,
+        8191,
+        8192,
+        65_535,
+        65_536,
+        MIB + 1,
+        5 * MIB,
+        16 * MIB,
+    ] {
         let value = bytes(size, size);
         conn.set("key", &value);
         for _ in 0..2 {
@@ -45,7 +58,10 @@ fn a_value_over_the_limit_is_refused_and_the_connection_goes_on(setup: Setup) {
     for size in [16 * MIB + 1, 40 * MIB] {
         let reply = conn.cmd(&args!["SET", "key", vec![b'x'; size]]);
         assert!(reply.error().starts_with("ERR "), "{reply}");
-        assert!(reply.error().contains("16777216"), "the limit is named: {reply}");
+        assert!(
+            reply.error().contains("16777216"),
+            "the limit is named: {reply}"
+        );
         assert_eq!(conn.get("key").unwrap(), b"before");
     }
     conn.set("key", "after");
@@ -79,7 +95,11 @@ fn the_limit_is_configurable_and_exact_on_both_ports(setup: Setup) {
     let (mut conn, http) = (it.conn(), it.http());
     let (largest, too_large) = ("x".repeat(1000), "x".repeat(1001));
     conn.set("resp", &largest);
-    assert!(conn.cmd(&args!["SET", "resp", too_large]).error().contains("1000"));
+    assert!(
+        conn.cmd(&args!["SET", "resp", too_large])
+            .error()
+            .contains("1000")
+    );
     http.write("http", &largest).expect(200);
     let detail = http.write("http", &too_large).expect_detail(413);
     assert!(detail.contains("1000"), "the limit is named: {detail}");
@@ -88,9 +108,13 @@ fn the_limit_is_configurable_and_exact_on_both_ports(setup: Setup) {
     let controls = "\u{1}".repeat(1000);
     http.write("escaped", &controls).expect(200);
     assert_eq!(conn.get("escaped").unwrap(), controls.as_bytes());
-    let body = |size| json!({"key": "b64", "value": BASE64.encode(bytes(size, 0)), "encoding": "base64"}).to_string();
+    let body = |size| {
+        json!({"key": "b64", "value": BASE64.encode(bytes(size, 0)), "encoding": "base64"})
+            .to_string()
+    };
     http.post("/write", body(1000).as_bytes()).expect(200);
-    http.post("/write", body(1001).as_bytes()).expect_detail(413);
+    http.post("/write", body(1001).as_bytes())
+        .expect_detail(413);
     assert_eq!(conn.get("b64").unwrap(), bytes(1000, 0));
 }
 
@@ -143,11 +167,22 @@ fn keys_of_512_bytes_and_of_64_kib_are_keys_like_others(setup: Setup) {
         assert_eq!(conn.get(&key), None, "{size}");
         conn.set(&key, size.to_string());
         assert_eq!(conn.get(&key).unwrap(), size.to_string().as_bytes());
-        assert_eq!(conn.get(&key).unwrap(), size.to_string().as_bytes(), "{size}, cached");
+        assert_eq!(
+            conn.get(&key).unwrap(),
+            size.to_string().as_bytes(),
+            "{size}, cached"
+        );
         assert_eq!(it.shards().holding(&key), [shard], "{size}");
         assert_eq!(conn.cmd(&args!["SET", key, "other", "NX"]), "$-1");
-        assert_eq!(conn.cmd(&args!["SET", key, "other", "EX", "1000", "GET"]).string(), size.to_string());
-        assert_eq!(conn.cmd(&args!["MGET", key, "nosuch", key]), "[\"other\", $-1, \"other\"]");
+        assert_eq!(
+            conn.cmd(&args!["SET", key, "other", "EX", "1000", "GET"])
+                .string(),
+            size.to_string()
+        );
+        assert_eq!(
+            conn.cmd(&args!["MGET", key, "nosuch", key]),
+            "[\"other\", $-1, \"other\"]"
+        );
         assert_eq!(conn.cmd(&args!["PERSIST", key]), ":1");
         assert_eq!(conn.cmd(&args!["EXISTS", key]), ":1");
         assert_eq!(conn.cmd(&args!["DEL", key]), ":1");
@@ -163,7 +198,9 @@ fn keys_of_512_bytes_and_of_64_kib_are_keys_like_others(setup: Setup) {
 fn long_keys_that_differ_at_the_end_are_different_keys(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
-    let keys: Vec<Vec<u8>> = (0..20).map(|n| [bytes(5000, 0), vec![n]].concat()).collect();
+    let keys: Vec<Vec<u8>> = (0..20)
+        .map(|n| [bytes(5000, 0), vec![n]].concat())
+        .collect();
     for (n, key) in keys.iter().enumerate() {
         conn.set(key, n.to_string());
     }
