@@ -10,13 +10,14 @@ const SHARD_COUNTS: [u16; 5] = [1, 2, 3, 5, 16];
 /// Keys with their shards for each of `SHARD_COUNTS`.
 fn vectors() -> Vec<(Vec<u8>, [usize; 5])> {
     let lines = VECTORS.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| {
-        let mut words = line.split(' ');
-        let key = key(words.next().unwrap());
-        let shards: Vec<usize> = words.map(|word| word.parse().unwrap()).collect();
-        (key, shards.try_into().unwrap())
-    })
-    .collect()
+    lines
+        .map(|line| {
+            let mut words = line.split(' ');
+            let key = key(words.next().unwrap());
+            let shards: Vec<usize> = words.map(|word| word.parse().unwrap()).collect();
+            (key, shards.try_into().unwrap())
+        })
+        .collect()
 }
 
 fn key(word: &str) -> Vec<u8> {
@@ -24,7 +25,10 @@ fn key(word: &str) -> Vec<u8> {
     match word.split_once('*') {
         _ if word == "-" => Vec::new(),
         Some((hex, count)) => vec![byte(hex); count.parse().unwrap()],
-        None => (0..word.len()).step_by(2).map(|at| byte(&word[at..at + 2])).collect(),
+        None => (0..word.len())
+            .step_by(2)
+            .map(|at| byte(&word[at..at + 2]))
+            .collect(),
     }
 }
 
@@ -36,10 +40,17 @@ fn keys_are_routed_as_hashlib_says() {
         for (num_shards, expected) in SHARD_COUNTS.iter().zip(shards) {
             let shard = routing::shard_of(key, *num_shards).index();
             assert_eq!(shard, *expected, "{} of {num_shards}", key.escape_ascii());
-            assert_eq!(shard_of(key, usize::from(*num_shards)), *expected, "the tests' own computation");
+            assert_eq!(
+                shard_of(key, usize::from(*num_shards)),
+                *expected,
+                "the tests' own computation"
+            );
         }
     }
-    assert!(vectors.contains(&(b"user:123".to_vec(), [0, 1, 2, shard_of(b"user:123", 5), shard_of(b"user:123", 16)])));
+    assert!(vectors.contains(&(
+        b"user:123".to_vec(),
+        [0, 1, 2, shard_of(b"user:123", 5), shard_of(b"user:123", 16)]
+    )));
 }
 
 #[test]
@@ -53,7 +64,10 @@ fn thirty_thousand_keys_spread_evenly() {
         for (shard, count) in rows.iter().enumerate() {
             // Five standard deviations of a fair draw.
             let off = f64::from((count - fair).abs());
-            assert!(off <= 5.0 * f64::from(fair).sqrt(), "shard {shard} of {num_shards} has {count} keys, not {fair}");
+            assert!(
+                off <= 5.0 * f64::from(fair).sqrt(),
+                "shard {shard} of {num_shards} has {count} keys, not {fair}"
+            );
         }
     }
 }
@@ -68,13 +82,21 @@ both_backends!(
 
 /// Writes the vectors' keys on both ports, and looks for their rows.
 fn check_vectors(setup: Setup, num_shards: usize) {
-    let column = SHARD_COUNTS.iter().position(|count| usize::from(*count) == num_shards).unwrap();
+    let column = SHARD_COUNTS
+        .iter()
+        .position(|count| usize::from(*count) == num_shards)
+        .unwrap();
     let it = setup.shards(num_shards).start();
     let (mut conn, http) = (it.conn(), it.http());
     for (key, shards) in vectors() {
         let expected = shards[column];
         conn.set(&key, b"by resp");
-        assert_eq!(it.shards().holding(&key), [expected], "{}", key.escape_ascii());
+        assert_eq!(
+            it.shards().holding(&key),
+            [expected],
+            "{}",
+            key.escape_ascii()
+        );
         if key.len() <= 512 {
             assert_eq!(http.read(&key).expect(200)["shard_id"], expected);
         }
@@ -112,7 +134,11 @@ fn thirty_thousand_keys_are_where_they_belong(setup: Setup) {
     let mut total = 0;
     for shard in 0..3 {
         let stored = it.shards().keys(shard);
-        assert!(stored.len() > 9_500 && stored.len() < 10_500, "shard {shard} has {}", stored.len());
+        assert!(
+            stored.len() > 9_500 && stored.len() < 10_500,
+            "shard {shard} has {}",
+            stored.len()
+        );
         total += stored.len();
         for key in stored {
             assert_eq!(shard_of(&key, 3), shard, "{}", key.escape_ascii());
@@ -133,7 +159,10 @@ fn multi_key_commands_reach_the_shard_of_each_key(setup: Setup) {
     for key in &keys {
         let shard = shard_of(key.as_bytes(), 3);
         assert_eq!(it.shards().holding(key.as_bytes()), [shard]);
-        assert_eq!(it.shards().value(shard, key.as_bytes()).unwrap(), key.as_bytes());
+        assert_eq!(
+            it.shards().value(shard, key.as_bytes()).unwrap(),
+            key.as_bytes()
+        );
     }
     let mut del: Vec<&[u8]> = vec![b"DEL"];
     del.extend(keys[10..].iter().map(String::as_bytes));
@@ -142,5 +171,8 @@ fn multi_key_commands_reach_the_shard_of_each_key(setup: Setup) {
     for key in &keys[10..] {
         assert!(it.shards().holding(key.as_bytes()).is_empty());
     }
-    assert_eq!(conn.cmd(&args!["EXISTS", keys[0], keys[9], keys[10], keys[29]]), ":2");
+    assert_eq!(
+        conn.cmd(&args!["EXISTS", keys[0], keys[9], keys[10], keys[29]]),
+        ":2"
+    );
 }

@@ -137,6 +137,11 @@ impl PostgresServer {
             .expect("it can be dropped");
     }
 
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
     /// Ends the server as a crash does: nothing is written any more.
     pub fn crash(&mut self) {
         self.running = None;

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::guardian::Guardian;
 use super::http::Http;
 use super::resp::Conn;
-use super::wait::{DEADLINE, eventually, holds_within};
+use super::wait::{DEADLINE, eventually};
 
 /// How a process ended.
 #[derive(Debug)]
@@ -153,11 +153,6 @@ impl Proxy {
         &self.resp_addr
     }
 
-    /// Where it speaks HTTP.
-    pub fn http_addr(&self) -> &str {
-        &self.http_addr
-    }
-
     /// A RESP connection.
     #[track_caller]
     pub fn conn(&self) -> Conn {
@@ -199,13 +194,6 @@ impl Proxy {
     /// Whether it is running.
     pub fn is_running(&mut self) -> bool {
         self.guardian.exit_within(Duration::ZERO).is_none()
-    }
-
-    /// Whether it ends within a limit.
-    pub fn ends_within(&mut self, limit: Duration) -> bool {
-        holds_within(limit, || {
-            self.guardian.exit_within(Duration::ZERO).is_some()
-        })
     }
 
     /// Waits for its end.

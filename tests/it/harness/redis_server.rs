@@ -92,6 +92,11 @@ impl RedisServer {
         Conn::open(&self.addr())
     }
 
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
     /// Ends it with SIGKILL; what it held is gone.
     pub fn crash(&mut self) {
         self.running = None;

@@ -230,12 +230,6 @@ impl Conn {
         self.read()
     }
 
-    /// Sends a command and reads its reply; None if the connection was lost meanwhile.
-    pub fn try_cmd(&mut self, args: &[&[u8]]) -> Result<Reply, NoReply> {
-        self.try_send(&encode(args)).map_err(|_| NoReply::Closed)?;
-        self.try_read()
-    }
-
     /// Sends a command written as words, and reads its reply.
     #[track_caller]
     pub fn run(&mut self, line: &str) -> Reply {
@@ -286,18 +280,6 @@ impl Conn {
             Err(NoReply::Closed) => panic!("the connection was closed instead of a reply"),
             Err(NoReply::TimedOut) => panic!("no reply within the time limit"),
         }
-    }
-
-    /// Reads the bytes of one reply as they came.
-    #[track_caller]
-    pub fn read_raw(&mut self) -> Vec<u8> {
-        let from = if self.start == self.buffer.len() {
-            0
-        } else {
-            self.start
-        };
-        self.read();
-        self.buffer[from..self.start].to_vec()
     }
 
     /// Reads one reply, if there is one.
