@@ -1,1 +1,9 @@
 //! respgres.
+pub mod cache;
+pub mod command;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod metrics;
+pub mod resp;
+pub mod routing;

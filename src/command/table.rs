@@ -1,0 +1,129 @@
+//! The table of commands: one row each, sorted by name. It answers COMMAND, checks the number of
+//! arguments, and is held against the documentation by a test.
+
+use bytes::Bytes;
+
+use super::{Command, Rejection, parse};
+
+/// One command.
+#[derive(Debug)]
+pub struct Spec {
+    /// The name, in lower case.
+    pub name: &'static str,
+    /// The number of words including the name; negative: at least so many.
+    pub arity: i32,
+    /// The flags that COMMAND INFO shows.
+    pub flags: &'static [&'static str],
+    /// Where keys are among the words: first, last (negative: from the end), step. All 0: none.
+    pub keys: (i32, i32, i32),
+    /// The group in Redis' documentation.
+    pub group: &'static str,
+    /// The version of Redis that brought it.
+    pub since: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    pub(super) parse: fn(&[Bytes]) -> Result<Command, Rejection>,
+}
+
+impl Spec {
+    /// Whether `words`, the name included, is a right number.
+    pub fn accepts(&self, words: usize) -> bool {
+        let least = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { words >= least } else { words == least }
+    }
+}
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: &'static [&'static str],
+    keys: (i32, i32, i32),
+    group: &'static str,
+    since: &'static str,
+    summary: &'static str,
+    parse: fn(&[Bytes]) -> Result<Command, Rejection>,
+) -> Spec {
+    Spec { name, arity, flags, keys, group, since, summary, parse }
+}
+
+const NONE: (i32, i32, i32) = (0, 0, 0);
+const ONE: (i32, i32, i32) = (1, 1, 1);
+const ALL: (i32, i32, i32) = (1, -1, 1);
+const PAIRS: (i32, i32, i32) = (1, -1, 2);
+
+const READ: &[&str] = &["readonly"];
+const READ_FAST: &[&str] = &["readonly", "fast"];
+const WRITE: &[&str] = &["write"];
+const WRITE_FAST: &[&str] = &["write", "fast"];
+const STORE: &[&str] = &["write", "denyoom"];
+const SESSION: &[&str] = &["noscript", "loading", "stale", "fast"];
+const SESSION_OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"];
+const SERVER: &[&str] = &["loading", "stale"];
+const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
+
+/// Every command that is served.
+#[rustfmt::skip]
+pub const COMMANDS: &[Spec] = &[
+    row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", parse::auth),
+    row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", parse::client),
+    row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", parse::command),
+    row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", parse::config),
+    row("dbsize", 1, READ_FAST, NONE, "server", "1.0.0", "Returns the number of keys in the database.", parse::dbsize),
+    row("del", -2, WRITE, ALL, "generic", "1.0.0", "Deletes one or more keys.", parse::delete),
+    row("echo", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Returns the given string.", parse::echo),
+    row("exists", -2, READ_FAST, ALL, "generic", "1.0.0", "Determines whether one or more keys exist.", parse::exists),
+    row("expire", -3, WRITE_FAST, ONE, "generic", "1.0.0", "Sets the expiration time of a key in seconds.", parse::expire),
+    row("flushall", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from all databases.", parse::flush),
+    row("flushdb", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from the current database.", parse::flush),
+    row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", parse::get),
+    row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", parse::hello),
+    row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", parse::info),
+    row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", parse::mget),
+    row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", parse::mset),
+    row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", parse::persist),
+    row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", parse::ping),
+    row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", parse::pttl),
+    row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", parse::quit),
+    row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", parse::reset),
+    row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", parse::select),
+    row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", parse::set),
+    row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", parse::ttl),
+    row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", parse::delete),
+];
+
+/// Longest name in the table.
+const NAME_MAX: usize = 16;
+
+/// The row of a command, by its name in any case.
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    let mut folded = [0u8; NAME_MAX];
+    let folded = folded.get_mut(..name.len())?;
+    folded.copy_from_slice(name);
+    folded.make_ascii_lowercase();
+    let position = COMMANDS
+        .binary_search_by(|spec| spec.name.as_bytes().cmp(folded))
+        .ok()?;
+    COMMANDS.get(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_its_names_fit() {
+        assert!(COMMANDS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(COMMANDS.iter().all(|spec| spec.name.len() <= NAME_MAX));
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        for spec in COMMANDS {
+            let found = find(spec.name.to_uppercase().as_bytes()).unwrap();
+            assert_eq!(found.name, spec.name);
+        }
+        assert!(find(b"gett").is_none());
+        assert!(find(&[b'a'; 100]).is_none());
+        assert!(find(b"").is_none());
+    }
+}

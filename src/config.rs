@@ -1,0 +1,366 @@
+//! The configuration: one table of variables, four layers, and every mistake reported at once.
+//!
+//! [`VARIABLES`] is the table. A setting is taken from a flag, else from the environment, else from a `.env` file, else it
+//! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
+//! real one.
+
+mod layers;
+mod mistake;
+mod secret;
+mod targets;
+mod variables;
+
+pub use mistake::{LoadError, Mistake};
+pub use secret::SecretUrl;
+pub use targets::{CacheTarget, ShardTarget};
+pub use variables::{DefaultValue, SHARDS_MAX, VARIABLES, Variable, shard_variable};
+
+use layers::{Flags, Layers, Setting};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use variables::{
+    CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
+    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS,
+    MAX_VALUE_SIZE, NUM_SHARDS, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS,
+};
+
+/// Shards of the embedded default.
+const EMBEDDED_SHARDS: u64 = 3;
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The shards by number; 1 to [`SHARDS_MAX`].
+    pub shards: Vec<ShardTarget>,
+    /// The cache.
+    pub cache: CacheTarget,
+    /// Connections kept open to each PostgreSQL shard; 1 to `db_pool_max_size`.
+    pub db_pool_min_size: usize,
+    /// Connections to each PostgreSQL shard at most; 1 to 1,000.
+    pub db_pool_max_size: usize,
+    /// How long a value stays in the cache at most; whole seconds, one second to a year.
+    pub cache_ttl: Duration,
+    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one.
+    pub resp_addr: String,
+    /// Where HTTP clients connect, as `resp_addr`.
+    pub http_addr: String,
+    /// The directory of the embedded shards.
+    pub data_dir: PathBuf,
+    /// Bytes of the largest value; 1 to 512 MiB.
+    pub max_value_size: usize,
+    /// Redis clients connected at a time at most; 1 to 1,000,000.
+    pub max_clients: usize,
+    /// Bytes that the in-process cache takes at most; 1 MiB to 1 TiB.
+    pub cache_memory: u64,
+    /// How long connecting to a shard may take; 1 ms to ten minutes, as all that follow.
+    pub db_connect_timeout: Duration,
+    /// How long a request may wait for a free connection of a pool.
+    pub db_pool_wait_timeout: Duration,
+    /// How long a statement on a shard may take.
+    pub db_query_timeout: Duration,
+    /// How long a Redis may take to answer before it is taken for down.
+    pub redis_timeout: Duration,
+    /// How long draining may take after SIGTERM or Ctrl-C.
+    pub shutdown_timeout: Duration,
+    /// The shape of the log.
+    pub log_format: LogFormat,
+    /// What is logged: a filter of `tracing_subscriber::EnvFilter`, checked.
+    pub log_level: String,
+    /// No shard was named: the shards are SQLite files in `data_dir`.
+    pub embedded: bool,
+}
+
+/// The shape of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the configuration from the command line (`args`, the program's name first), the environment, and the file
+    /// at `dotenv`, if there is one.
+    ///
+    /// # Errors
+    /// [`LoadError::Flags`] when the command line ends the program, else [`LoadError::Mistakes`] with every mistake.
+    pub fn load(
+        args: impl IntoIterator<Item = OsString>,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &Path,
+    ) -> Result<Config, LoadError> {
+        let flags = Flags::parse(args).map_err(LoadError::Flags)?;
+        let (variables, mistakes) = layers::read_dotenv(dotenv);
+        let mut reader = Reader {
+            layers: Layers::new(flags, env, variables),
+            mistakes,
+        };
+        let config = reader.config();
+        match reader.mistakes.is_empty() {
+            true => Ok(config),
+            false => Err(LoadError::Mistakes(reader.mistakes)),
+        }
+    }
+}
+
+/// Reads settings and notes mistakes. Where there is one, a stand-in takes the setting's place, so that reading goes on
+/// to the next mistake; [`Config::load`] then throws the whole away.
+struct Reader<Env> {
+    layers: Layers<Env>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
+    fn config(&mut self) -> Config {
+        let data_dir = PathBuf::from(self.text(&DATA_DIR));
+        let (shards, embedded) = self.shards(&data_dir);
+        let cache = self
+            .parsed(&REDIS_URL, targets::cache_target)
+            .unwrap_or(CacheTarget::Memory);
+        let (db_pool_min_size, db_pool_max_size) = self.pool_sizes();
+        let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
+        let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
+        let (resp_addr, http_addr) = self.addresses();
+        Config {
+            shards,
+            cache,
+            db_pool_min_size,
+            db_pool_max_size,
+            cache_ttl,
+            resp_addr,
+            http_addr,
+            data_dir,
+            max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
+            max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
+            cache_memory,
+            db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
+            db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
+            db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
+            redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
+            shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
+            log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
+            embedded,
+        }
+    }
+
+    /// The shards, and whether they are the embedded default.
+    fn shards(&mut self, data_dir: &Path) -> (Vec<ShardTarget>, bool) {
+        let (urls, gap) = self.shard_urls();
+        let wanted = self.number(&NUM_SHARDS);
+        if urls.is_empty() {
+            // A NUM_SHARDS that cannot be read is a mistake already: the 3 is then a stand-in.
+            let shards = (0..wanted.unwrap_or(EMBEDDED_SHARDS)).map(|number| ShardTarget::Sqlite {
+                variable: DATA_DIR.name.to_owned(),
+                path: data_dir.join(format!("shard_{number}.db")),
+            });
+            return (shards.collect(), true);
+        }
+        if let Some(wanted) = wanted.filter(|wanted| !gap && *wanted != urls.len() as u64) {
+            self.mistake(NUM_SHARDS.name, count_problem(wanted, urls.len()));
+        }
+        for (index, (variable, setting)) in urls.iter().enumerate() {
+            if let Some((first, _)) = urls[..index]
+                .iter()
+                .find(|(_, other)| other.value == setting.value)
+            {
+                let problem = format!(
+                    "{} is also {first}; each shard needs a database of its own",
+                    setting.quoted()
+                );
+                self.mistake(variable, problem);
+            }
+        }
+        let mut shards = Vec::with_capacity(urls.len());
+        for (variable, setting) in &urls {
+            match targets::shard_target(variable, setting) {
+                Ok(target) => shards.push(target),
+                Err(problem) => self.mistake(variable, problem),
+            }
+        }
+        (shards, false)
+    }
+
+    /// The URL of each shard with the variable's name, and whether a number is missing between them.
+    fn shard_urls(&mut self) -> (Vec<(String, Setting)>, bool) {
+        let flags = self.layers.shard_url_flags();
+        if !flags.is_empty() {
+            let named = flags.into_iter().enumerate();
+            return (
+                named
+                    .map(|(number, setting)| (shard_variable(number), setting))
+                    .collect(),
+                false,
+            );
+        }
+        let (mut urls, mut gap, mut next) = (Vec::new(), false, 0);
+        for number in 0..SHARDS_MAX {
+            let variable = shard_variable(number);
+            let Some(setting) = self.layers.below_flags(&variable) else {
+                continue;
+            };
+            if number > next {
+                gap = true;
+                self.mistake(shard_variable(next), gap_problem(next, number));
+            }
+            next = number + 1;
+            urls.push((variable, setting));
+        }
+        (urls, gap)
+    }
+
+    fn pool_sizes(&mut self) -> (usize, usize) {
+        let (min, max) = (self.size(&DB_POOL_MIN_SIZE), self.size(&DB_POOL_MAX_SIZE));
+        if let (Some(min), Some(max)) = (min, max)
+            && min > max
+        {
+            let problem = format!(
+                "`{min}` is more than {}, which is {max}; lower it, or raise that",
+                DB_POOL_MAX_SIZE.name
+            );
+            self.mistake(DB_POOL_MIN_SIZE.name, problem);
+        }
+        (min.unwrap_or_default(), max.unwrap_or_default())
+    }
+
+    fn addresses(&mut self) -> (String, String) {
+        let resp = self.parsed(&RESP_ADDR, address).unwrap_or_default();
+        let http = self.parsed(&HTTP_ADDR, address).unwrap_or_default();
+        if !resp.is_empty() && resp == http && !resp.ends_with(":0") {
+            let problem = format!(
+                "`{http}` is also {}; give each a port of its own",
+                RESP_ADDR.name
+            );
+            self.mistake(HTTP_ADDR.name, problem);
+        }
+        (resp, http)
+    }
+
+    fn milliseconds(&mut self, variable: &Variable) -> Duration {
+        Duration::from_millis(self.number(variable).unwrap_or_default())
+    }
+
+    fn size(&mut self, variable: &Variable) -> Option<usize> {
+        self.number(variable)
+            .and_then(|number| usize::try_from(number).ok())
+    }
+
+    /// A number within the variable's bounds; `None` if it is not given or a mistake.
+    fn number(&mut self, variable: &Variable) -> Option<u64> {
+        self.parsed(variable, |setting| {
+            let bounds = variable.bounds.clone().unwrap_or(0..=u64::MAX);
+            let number = setting
+                .value
+                .trim()
+                .parse()
+                .ok()
+                .filter(|number| bounds.contains(number));
+            number.ok_or_else(|| {
+                let (least, most) = (bounds.start(), bounds.end());
+                format!(
+                    "{} is not a whole number from {least} to {most}: {}",
+                    setting.quoted(),
+                    variable.meaning
+                )
+            })
+        })
+    }
+
+    fn text(&mut self, variable: &Variable) -> String {
+        self.layers
+            .get(variable)
+            .map(|setting| setting.value)
+            .unwrap_or_default()
+    }
+
+    /// The setting as `parse` reads it; `None` if it is not given or a mistake, which is noted.
+    fn parsed<T>(
+        &mut self,
+        variable: &Variable,
+        parse: impl FnOnce(&Setting) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(&self.layers.get(variable)?) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.mistake(variable.name, problem);
+                None
+            }
+        }
+    }
+
+    fn mistake(&mut self, variable: impl Into<String>, problem: impl Into<String>) {
+        self.mistakes.push(Mistake::new(variable, problem));
+    }
+}
+
+/// What to say when `wanted` shards were announced and `found` URLs are there.
+fn count_problem(wanted: u64, found: usize) -> String {
+    let last = shard_variable(found.saturating_sub(1));
+    let urls = match found {
+        1 => format!("only {last} is given"),
+        _ => format!("there are {found} shard URLs, up to {last}"),
+    };
+    format!(
+        "`{wanted}`, but {urls}; set NUM_SHARDS={found} or leave it out, or correct the SHARD_n_URL"
+    )
+}
+
+/// What to say when the shards from `missing` up to the one before `present` have no URL.
+fn gap_problem(missing: usize, present: usize) -> String {
+    let present_variable = shard_variable(present);
+    let others = match present - missing {
+        1 => String::new(),
+        _ => format!(", nor are the others up to {}", shard_variable(present - 1)),
+    };
+    format!(
+        "is not set{others}, though {present_variable} is; shards are numbered from 0 without a gap: set it, or \
+         renumber the others"
+    )
+}
+
+fn address(setting: &Setting) -> Result<String, String> {
+    let problem = |problem: &str| Err(format!("{} {problem}", setting.quoted()));
+    let value = setting.value.trim();
+    let Some((host, port)) = value.rsplit_once(':') else {
+        return problem("has no port; give HOST:PORT, as in 127.0.0.1:6379");
+    };
+    if host.is_empty() {
+        return problem(
+            "has no host; give 127.0.0.1:PORT for this machine alone, or 0.0.0.0:PORT for all",
+        );
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return problem(
+            "has colons in its host; give an IPv6 address as [ADDRESS]:PORT, and no scheme",
+        );
+    }
+    if port.parse::<u16>().is_err() {
+        return problem("has a port that is not a number from 0 to 65535");
+    }
+    Ok(value.to_owned())
+}
+
+fn log_format(setting: &Setting) -> Result<LogFormat, String> {
+    match setting.value.as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{} is neither `text` nor `json`", setting.quoted())),
+    }
+}
+
+fn log_level(setting: &Setting) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(&setting.value) {
+        Ok(_) => Ok(setting.value.clone()),
+        Err(error) => Err(format!(
+            "{} is not a filter for the log ({error}); give a level, as in info",
+            setting.quoted()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Where settings come from: a flag, else the environment, else `.env`, else the default.
+
+use super::mistake::Mistake;
+use super::secret::masked;
+use super::variables::{DefaultValue, SHARD_URL, VARIABLES, Variable};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::{fs, io};
+
+/// The name that [`Mistake`]s about the file itself carry.
+const DOTENV: &str = ".env";
+
+/// The layer that a setting was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Flag,
+    Environment,
+    DotEnv,
+    Default,
+}
+
+/// A value as text, and where it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) value: String,
+    pub(super) origin: Origin,
+}
+
+impl Setting {
+    /// The value between quotes for a [`Mistake`], on one line, without a password, and where it stands if that is not
+    /// plain from the variable's name.
+    pub(super) fn quoted(&self) -> String {
+        let origin = match self.origin {
+            Origin::Flag => " (a flag)",
+            Origin::DotEnv => " (in .env)",
+            Origin::Environment | Origin::Default => "",
+        };
+        format!("`{}`{origin}", masked(&self.value).escape_debug())
+    }
+}
+
+/// What was given on the command line.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    single: BTreeMap<&'static str, String>,
+    shard_urls: Vec<String>,
+}
+
+impl Flags {
+    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(args)?;
+        let mut flags = Flags::default();
+        for variable in VARIABLES {
+            let values = matches
+                .get_many::<String>(variable.flag)
+                .into_iter()
+                .flatten()
+                .cloned();
+            if variable.flag == SHARD_URL.flag {
+                flags.shard_urls.extend(values);
+            } else {
+                flags
+                    .single
+                    .extend(values.map(|value| (variable.name, value)));
+            }
+        }
+        Ok(flags)
+    }
+}
+
+/// The command line: a flag for each variable.
+pub(super) fn command() -> clap::Command {
+    let command = clap::Command::new("respgres")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .next_line_help(true)
+        .after_help(
+            "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
+             value counts as none.\nEvery user of the machine can read flags: put URLs with passwords into the \
+             environment or .env.",
+        );
+    VARIABLES.iter().fold(command, |command, variable| {
+        let default = variable.default.text();
+        let bounds = variable
+            .bounds
+            .as_ref()
+            .map(|bounds| format!(" [{} to {}]", bounds.start(), bounds.end()));
+        let action = match variable.flag == SHARD_URL.flag {
+            true => clap::ArgAction::Append,
+            false => clap::ArgAction::Set,
+        };
+        command.arg(
+            clap::Arg::new(variable.flag)
+                .long(variable.flag)
+                .value_name(variable.value_name)
+                .action(action)
+                .allow_negative_numbers(true)
+                .help(format!(
+                    "{}\n[env: {}] [default: {default}]{}",
+                    variable.meaning,
+                    variable.name,
+                    bounds.unwrap_or_default()
+                )),
+        )
+    })
+}
+
+/// The variables in the `.env` file at `path`; none when there is no such file. The process's environment is left alone.
+///
+/// # Errors
+/// Every line that cannot be read, by its variable where it has one. What a line says is not repeated: it may be a
+/// password.
+pub(super) fn read_dotenv(path: &Path) -> (BTreeMap<String, String>, Vec<Mistake>) {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Default::default(),
+        Err(error) => {
+            let problem = format!(
+                "{} cannot be read: {error}; correct that, or remove it",
+                path.display()
+            );
+            return (BTreeMap::new(), vec![Mistake::new(DOTENV, problem)]);
+        }
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let (mut variables, mut mistakes) = (BTreeMap::new(), Vec::new());
+    for item in dotenvy::from_read_iter(text.as_bytes()) {
+        match item {
+            // The last of two wins, as in a shell.
+            Ok((name, value)) => drop(variables.insert(name, value)),
+            Err(dotenvy::Error::LineParse(line, _)) => mistakes.push(unreadable_line(text, &line)),
+            Err(_) => mistakes.push(Mistake::new(
+                DOTENV,
+                "cannot be read; write NAME=value, one a line",
+            )),
+        }
+    }
+    (variables, mistakes)
+}
+
+fn unreadable_line(text: &str, line: &str) -> Mistake {
+    let first = line.trim_end().lines().next().unwrap_or_default();
+    let number = text
+        .lines()
+        .position(|candidate| candidate == first)
+        .map_or(0, |index| index + 1);
+    let name = first.split_once('=').map_or("", |(name, _)| name.trim());
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let problem = format!(
+        "line {number} of .env cannot be read; write NAME=value, and the value between ' and ' if it has spaces, \
+         quotes, # or $ in it"
+    );
+    Mistake::new(if is_name { name } else { DOTENV }, problem)
+}
+
+/// All layers together.
+pub(super) struct Layers<Env> {
+    flags: Flags,
+    environment: Env,
+    dotenv: BTreeMap<String, String>,
+}
+
+impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
+    pub(super) fn new(flags: Flags, environment: Env, dotenv: BTreeMap<String, String>) -> Self {
+        Layers {
+            flags,
+            environment,
+            dotenv,
+        }
+    }
+
+    /// The setting of a variable from the highest layer that has one; `None` if none has and there is no default.
+    pub(super) fn get(&self, variable: &Variable) -> Option<Setting> {
+        let flag = self
+            .flags
+            .single
+            .get(variable.name)
+            .filter(|value| !value.is_empty());
+        let flag = flag.map(|value| Setting {
+            value: value.clone(),
+            origin: Origin::Flag,
+        });
+        flag.or_else(|| self.below_flags(variable.name))
+            .or(match variable.default {
+                DefaultValue::Value(text) => Some(Setting {
+                    value: text.to_owned(),
+                    origin: Origin::Default,
+                }),
+                DefaultValue::Words(_) => None,
+            })
+    }
+
+    /// The setting of the variable `name` from the environment or `.env`.
+    pub(super) fn below_flags(&self, name: &str) -> Option<Setting> {
+        let environment = (self.environment)(name).map(|value| (value, Origin::Environment));
+        let dotenv = self
+            .dotenv
+            .get(name)
+            .map(|value| (value.clone(), Origin::DotEnv));
+        let given = [environment, dotenv]
+            .into_iter()
+            .flatten()
+            .find(|(value, _)| !value.is_empty());
+        given.map(|(value, origin)| Setting { value, origin })
+    }
+
+    /// The values of `--shard-url`, in order.
+    pub(super) fn shard_url_flags(&self) -> Vec<Setting> {
+        let values = self.flags.shard_urls.iter();
+        values
+            .map(|value| Setting {
+                value: value.clone(),
+                origin: Origin::Flag,
+            })
+            .collect()
+    }
+}

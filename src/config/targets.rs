@@ -1,0 +1,202 @@
+//! What the URLs name: shards and the cache.
+
+use super::layers::Setting;
+use super::secret::{SecretUrl, masked};
+use redis::IntoConnectionInfo;
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use tokio_postgres::config::{Host, SslMode};
+
+/// Where the rows of one shard are.
+#[derive(Debug, Clone)]
+pub enum ShardTarget {
+    /// A PostgreSQL database.
+    Postgres {
+        /// The variable that names it, for messages to the operator.
+        variable: String,
+        /// The URL as given.
+        url: SecretUrl,
+        /// The same, parsed; at least one host, and no demand for TLS.
+        config: Box<tokio_postgres::Config>,
+    },
+    /// An SQLite file, made if it is missing.
+    Sqlite {
+        /// The variable that names it, for messages to the operator: `DATA_DIR` for the embedded default.
+        variable: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl ShardTarget {
+    /// The variable to name when something is wrong with this shard.
+    pub fn variable(&self) -> &str {
+        match self {
+            ShardTarget::Postgres { variable, .. } | ShardTarget::Sqlite { variable, .. } => {
+                variable
+            }
+        }
+    }
+}
+
+/// Where the shard is, without a password.
+impl fmt::Display for ShardTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShardTarget::Postgres { url, .. } => url.fmt(f),
+            ShardTarget::Sqlite { path, .. } => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+/// Where cached values are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheTarget {
+    /// A Redis server.
+    Redis {
+        /// Its URL, checked.
+        url: SecretUrl,
+    },
+    /// The memory of this process.
+    Memory,
+}
+
+/// Where the cache is, without a password.
+impl fmt::Display for CacheTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CacheTarget::Redis { url } => url.fmt(f),
+            CacheTarget::Memory => f.write_str("memory:"),
+        }
+    }
+}
+
+/// Reads the URL of a shard.
+///
+/// # Errors
+/// What is wrong with it and what to do, without a password.
+pub(super) fn shard_target(variable: &str, setting: &Setting) -> Result<ShardTarget, String> {
+    let value = setting.value.as_str();
+    if value.starts_with("postgresql://") || value.starts_with("postgres://") {
+        let config = postgres_config(setting)?;
+        return Ok(ShardTarget::Postgres {
+            variable: variable.to_owned(),
+            url: SecretUrl::new(value),
+            config,
+        });
+    }
+    if let Some(path) = value.strip_prefix("sqlite:") {
+        let path =
+            sqlite_path(path).map_err(|problem| format!("{} {problem}", setting.quoted()))?;
+        return Ok(ShardTarget::Sqlite {
+            variable: variable.to_owned(),
+            path,
+        });
+    }
+    Err(format!(
+        "{} is not the URL of a shard; give postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:PATH",
+        setting.quoted()
+    ))
+}
+
+fn postgres_config(setting: &Setting) -> Result<Box<tokio_postgres::Config>, String> {
+    const ENCODE: &str =
+        "in a user name or password, write @ as %40, / as %2F, ? as %3F and % as %25";
+    let config: tokio_postgres::Config =
+        setting
+            .value
+            .parse()
+            .map_err(|error: tokio_postgres::Error| {
+                let reason = error
+                    .source()
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                // The name of an unknown option is taken from the URL, and may be a piece of a password.
+                let reason = match reason
+                    .strip_prefix("unknown option `")
+                    .and_then(|rest| rest.strip_suffix('`'))
+                {
+                    Some(option) if !masked(&setting.value).contains(option) => {
+                        "unknown option".to_owned()
+                    }
+                    _ => reason,
+                };
+                format!(
+                    "{} is not a PostgreSQL URL: {reason}; {ENCODE}",
+                    setting.quoted()
+                )
+            })?;
+    let hosts = config.get_hosts();
+    if hosts.is_empty() {
+        return Err(format!(
+            "{} names no host; give postgresql://USER:PASSWORD@HOST/DATABASE",
+            setting.quoted()
+        ));
+    }
+    if hosts
+        .iter()
+        .any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
+    {
+        return Err(format!(
+            "{} has more than one @; {ENCODE}",
+            setting.quoted()
+        ));
+    }
+    if !matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
+        return Err(format!(
+            "{} demands TLS, which is not built in yet; leave sslmode out",
+            setting.quoted()
+        ));
+    }
+    Ok(Box::new(config))
+}
+
+fn sqlite_path(path: &str) -> Result<PathBuf, &'static str> {
+    match path {
+        "" => Err("names no file; give sqlite:PATH"),
+        ":memory:" => Err("would lose its rows when the proxy stops; give the path of a file"),
+        _ if path.starts_with("///") => Ok(PathBuf::from(&path[2..])),
+        _ if path.starts_with("//") => Err(
+            "has two slashes; give sqlite:PATH for a relative or sqlite:/PATH for an absolute path",
+        ),
+        _ => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Reads the URL of the cache.
+///
+/// # Errors
+/// What is wrong with it and what to do, without a password.
+pub(super) fn cache_target(setting: &Setting) -> Result<CacheTarget, String> {
+    let value = setting.value.as_str();
+    if value == "memory:" {
+        return Ok(CacheTarget::Memory);
+    }
+    if value.starts_with("rediss://") {
+        return Err(format!(
+            "{} demands TLS, which is not built in yet; give redis://HOST:PORT",
+            setting.quoted()
+        ));
+    }
+    if !value.starts_with("redis://") {
+        return Err(format!(
+            "{} is not the URL of a cache; give redis://HOST:PORT, or memory:",
+            setting.quoted()
+        ));
+    }
+    let info = value.into_connection_info().map_err(|_| {
+        let advice = "give redis://USER:PASSWORD@HOST:PORT/DATABASE, with a number for DATABASE; in a password, \
+                      write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25";
+        format!("{} is not a Redis URL; {advice}", setting.quoted())
+    })?;
+    let redis = info.redis_settings();
+    if redis.username().is_some() && redis.password().is_none() {
+        return Err(format!(
+            "{} has a user but no password; a password alone is redis://:PASSWORD@HOST:PORT",
+            setting.quoted()
+        ));
+    }
+    Ok(CacheTarget::Redis {
+        url: SecretUrl::new(value),
+    })
+}

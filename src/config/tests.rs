@@ -1,0 +1,563 @@
+//! The configuration as a whole, without the process's environment.
+
+use super::*;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What the layers hold in a test.
+#[derive(Default)]
+struct Given {
+    args: Vec<&'static str>,
+    env: BTreeMap<&'static str, &'static str>,
+    dotenv: &'static str,
+}
+
+impl Given {
+    fn load(&self) -> Result<Config, LoadError> {
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!(
+            "respgres-config-{}-{number}.env",
+            std::process::id()
+        ));
+        std::fs::write(&path, self.dotenv).unwrap();
+        let args = std::iter::once(&"respgres")
+            .chain(&self.args)
+            .map(OsString::from);
+        let loaded = Config::load(
+            args,
+            |name| self.env.get(name).map(|value| (*value).to_owned()),
+            &path,
+        );
+        std::fs::remove_file(&path).unwrap();
+        loaded
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        match self.load() {
+            Err(LoadError::Mistakes(mistakes)) => mistakes,
+            other => panic!("expected mistakes, got {other:?}"),
+        }
+    }
+}
+
+fn env(variables: &[(&'static str, &'static str)]) -> Given {
+    Given {
+        env: variables.iter().copied().collect(),
+        ..Given::default()
+    }
+}
+
+fn args(args: &[&'static str]) -> Given {
+    Given {
+        args: args.to_vec(),
+        ..Given::default()
+    }
+}
+
+/// The one mistake of `variables`, which is in `variable` and says all of `words`.
+#[track_caller]
+fn assert_mistake(variables: &[(&'static str, &'static str)], variable: &str, words: &[&str]) {
+    let mistakes = env(variables).mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert_eq!(mistakes[0].variable, variable, "{mistakes:?}");
+    for word in words {
+        assert!(
+            mistakes[0].problem.contains(word),
+            "`{word}` is not in {mistakes:?}"
+        );
+    }
+}
+
+fn shards(config: &Config) -> Vec<String> {
+    config
+        .shards
+        .iter()
+        .map(|shard| format!("{}={shard}", shard.variable()))
+        .collect()
+}
+
+#[test]
+fn without_settings_it_is_embedded_with_the_documented_defaults() {
+    let config = Given::default().load().unwrap();
+    assert!(config.embedded);
+    assert_eq!(
+        shards(&config),
+        [0, 1, 2].map(|number| format!("DATA_DIR=sqlite:./respgres-data/shard_{number}.db"))
+    );
+    assert_eq!(config.cache, CacheTarget::Memory);
+    assert_eq!((config.db_pool_min_size, config.db_pool_max_size), (2, 10));
+    assert_eq!(config.cache_ttl, Duration::from_secs(300));
+    assert_eq!(
+        (config.resp_addr.as_str(), config.http_addr.as_str()),
+        ("127.0.0.1:6379", "127.0.0.1:8004")
+    );
+    assert_eq!(
+        (config.max_value_size, config.max_clients),
+        (16 << 20, 10_000)
+    );
+    assert_eq!(config.cache_memory, 256 << 20);
+    assert_eq!(config.db_connect_timeout, Duration::from_secs(2));
+    assert_eq!(config.db_pool_wait_timeout, Duration::from_secs(2));
+    assert_eq!(config.db_query_timeout, Duration::from_secs(5));
+    assert_eq!(config.redis_timeout, Duration::from_millis(200));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(
+        (config.log_format, config.log_level.as_str()),
+        (LogFormat::Text, "info")
+    );
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let mut given = Given {
+        args: vec!["--cache-ttl", "1"],
+        env: [("CACHE_TTL", "2"), ("MAX_CLIENTS", "2")].into(),
+        dotenv: "CACHE_TTL=3\nMAX_CLIENTS=3\nexport DATA_DIR='/var/lib/with space'\n# CACHE_MEMORY=1\n",
+    };
+    let config = given.load().unwrap();
+    assert_eq!(
+        (config.cache_ttl, config.max_clients),
+        (Duration::from_secs(1), 2)
+    );
+    assert_eq!(config.data_dir, Path::new("/var/lib/with space"));
+
+    given.args.clear();
+    assert_eq!(given.load().unwrap().cache_ttl, Duration::from_secs(2));
+    given.env.clear();
+    assert_eq!(given.load().unwrap().cache_ttl, Duration::from_secs(3));
+}
+
+#[test]
+fn an_empty_value_counts_as_none_in_every_layer() {
+    let given = Given {
+        args: vec!["--redis-url", ""],
+        env: [("REDIS_URL", ""), ("SHARD_0_URL", ""), ("CACHE_TTL", "")].into(),
+        dotenv: "REDIS_URL=redis://cache:6379\nCACHE_TTL=",
+    };
+    let config = given.load().unwrap();
+    assert_eq!(config.cache.to_string(), "redis://cache:6379");
+    assert_eq!(config.cache_ttl, Duration::from_secs(300));
+    assert!(config.embedded);
+}
+
+#[test]
+fn a_file_that_does_not_exist_is_no_mistake() {
+    let path = Path::new("/nonexistent/respgres/.env");
+    assert!(Config::load(["respgres".into()], |_| None, path).is_ok());
+}
+
+#[test]
+fn shards_come_from_numbered_variables_and_may_be_of_both_kinds() {
+    let config = env(&[
+        ("SHARD_0_URL", "postgresql://dbuser:p%40ss@db0:5440/app"),
+        ("SHARD_1_URL", "sqlite:data/one.db"),
+        ("SHARD_2_URL", "postgres:///app?host=/run/postgresql"),
+        ("NUM_SHARDS", "3"),
+    ])
+    .load()
+    .unwrap();
+    assert!(!config.embedded);
+    assert_eq!(
+        shards(&config),
+        [
+            "SHARD_0_URL=postgresql://dbuser:***@db0:5440/app",
+            "SHARD_1_URL=sqlite:data/one.db",
+            "SHARD_2_URL=postgres:///app?host=/run/postgresql",
+        ]
+    );
+    let ShardTarget::Postgres { config, url, .. } = &config.shards[0] else {
+        panic!()
+    };
+    assert_eq!(config.get_password(), Some(&b"p@ss"[..]));
+    assert_eq!(url.expose(), "postgresql://dbuser:p%40ss@db0:5440/app");
+}
+
+#[test]
+fn shard_flags_replace_all_shard_variables() {
+    let given = Given {
+        args: vec!["--shard-url", "sqlite:b.db", "--shard-url=sqlite:a.db"],
+        env: [
+            ("SHARD_0_URL", "postgres://db0/app"),
+            ("SHARD_5_URL", "nonsense"),
+        ]
+        .into(),
+        dotenv: "",
+    };
+    assert_eq!(
+        shards(&given.load().unwrap()),
+        ["SHARD_0_URL=sqlite:b.db", "SHARD_1_URL=sqlite:a.db"]
+    );
+}
+
+#[test]
+fn shard_variables_of_the_layers_are_merged() {
+    let given = Given {
+        env: [("SHARD_1_URL", "sqlite:env.db")].into(),
+        dotenv: "SHARD_0_URL=sqlite:file.db\nSHARD_1_URL=sqlite:hidden.db",
+        ..Given::default()
+    };
+    assert_eq!(
+        shards(&given.load().unwrap()),
+        ["SHARD_0_URL=sqlite:file.db", "SHARD_1_URL=sqlite:env.db"]
+    );
+}
+
+#[test]
+fn num_shards_sets_the_number_of_embedded_shards() {
+    let config = env(&[("NUM_SHARDS", "5"), ("DATA_DIR", "/d")])
+        .load()
+        .unwrap();
+    assert_eq!(config.shards.len(), 5);
+    assert_eq!(config.shards[4].to_string(), "sqlite:/d/shard_4.db");
+}
+
+#[test]
+fn sqlite_paths() {
+    for (url, path) in [
+        ("sqlite:a.db", "a.db"),
+        ("sqlite:/d/a.db", "/d/a.db"),
+        ("sqlite:///d/a.db", "/d/a.db"),
+    ] {
+        let config = env(&[("SHARD_0_URL", url)]).load().unwrap();
+        assert!(
+            matches!(&config.shards[0], ShardTarget::Sqlite { path: found, .. } if found == Path::new(path)),
+            "{url}"
+        );
+    }
+    assert_mistake(
+        &[("SHARD_0_URL", "sqlite:")],
+        "SHARD_0_URL",
+        &["names no file"],
+    );
+    assert_mistake(
+        &[("SHARD_0_URL", "sqlite::memory:")],
+        "SHARD_0_URL",
+        &["lose its rows"],
+    );
+    assert_mistake(
+        &[("SHARD_0_URL", "sqlite://a.db")],
+        "SHARD_0_URL",
+        &["two slashes"],
+    );
+}
+
+#[test]
+fn a_gap_in_the_numbers_names_the_missing_variable() {
+    let one = [
+        ("SHARD_0_URL", "sqlite:0.db"),
+        ("SHARD_2_URL", "sqlite:2.db"),
+        ("NUM_SHARDS", "3"),
+    ];
+    assert_mistake(
+        &one,
+        "SHARD_1_URL",
+        &["not set", "SHARD_2_URL", "without a gap"],
+    );
+    let many = [("SHARD_4_URL", "sqlite:4.db")];
+    assert_mistake(
+        &many,
+        "SHARD_0_URL",
+        &["others up to SHARD_3_URL", "SHARD_4_URL is"],
+    );
+}
+
+#[test]
+fn num_shards_must_match_the_urls() {
+    let three = [
+        ("SHARD_0_URL", "sqlite:0.db"),
+        ("SHARD_1_URL", "sqlite:1.db"),
+        ("NUM_SHARDS", "3"),
+    ];
+    assert_mistake(
+        &three,
+        "NUM_SHARDS",
+        &["`3`", "2 shard URLs", "NUM_SHARDS=2"],
+    );
+    assert_mistake(
+        &[("NUM_SHARDS", "0")],
+        "NUM_SHARDS",
+        &["`0`", "from 1 to 1024"],
+    );
+}
+
+#[test]
+fn one_database_named_twice_names_both_variables() {
+    let twice = [
+        ("SHARD_0_URL", "postgres://u:hunter2@db/app"),
+        ("SHARD_1_URL", "sqlite:1.db"),
+        ("SHARD_2_URL", "postgres://u:hunter2@db/app"),
+    ];
+    assert_mistake(
+        &twice,
+        "SHARD_2_URL",
+        &["SHARD_0_URL", "postgres://u:***@db/app"],
+    );
+}
+
+#[test]
+fn broken_urls_are_mistakes_that_show_no_password() {
+    for (variable, url, word) in [
+        (
+            "SHARD_0_URL",
+            "mysql://u:hunter2@db/app",
+            "not the URL of a shard",
+        ),
+        (
+            "SHARD_0_URL",
+            "postgres://u:hunter2@db:port/app",
+            "invalid value for option `port`",
+        ),
+        (
+            "SHARD_0_URL",
+            "postgres://u:hunter2@db/app?shard=1",
+            "unknown option `shard`",
+        ),
+        (
+            "SHARD_0_URL",
+            "postgres://u:a@b?hunter2=1@db/app",
+            "unknown option;",
+        ),
+        (
+            "SHARD_0_URL",
+            "postgres://u:a@hunter2@db/app",
+            "write @ as %40",
+        ),
+        (
+            "SHARD_0_URL",
+            "postgres://u:hunter2@db/app?sslmode=require",
+            "TLS",
+        ),
+        ("SHARD_0_URL", "postgres://u:hunter2@/app", "no host"),
+        (
+            "SHARD_0_URL",
+            "host=db password=hunter2",
+            "not the URL of a shard",
+        ),
+        ("REDIS_URL", "rediss://:hunter2@cache", "TLS"),
+        (
+            "REDIS_URL",
+            "http://:hunter2@cache",
+            "not the URL of a cache",
+        ),
+        ("REDIS_URL", "redis://:hunter2/3@cache", "%2F"),
+        (
+            "REDIS_URL",
+            "redis://:hunter2@cache/zero",
+            "a number for DATABASE",
+        ),
+        ("REDIS_URL", "redis://hunter2@cache", "redis://:PASSWORD@"),
+        ("RESP_ADDR", "redis://:hunter2@cache", "no scheme"),
+    ] {
+        let mistakes = env(&[(variable, url)]).mistakes();
+        assert!(
+            matches!(&mistakes[..], [one] if one.variable == variable && one.problem.contains(word)),
+            "{mistakes:?}"
+        );
+        assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_configuration_can_be_printed_without_its_passwords() {
+    let config = env(&[
+        ("SHARD_0_URL", "postgres://u:hunter2@db/app"),
+        ("SHARD_1_URL", "postgres://db/app?user=u&password=hunter2"),
+        ("REDIS_URL", "redis://:hunter2@cache"),
+    ]);
+    assert!(!format!("{:?}", config.load().unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn redis_urls() {
+    for url in [
+        "redis://cache",
+        "redis://:p%40ss@cache:6381/2",
+        "redis://u:p@[::1]:6379",
+    ] {
+        let config = env(&[("REDIS_URL", url)]).load().unwrap();
+        assert_eq!(
+            config.cache,
+            CacheTarget::Redis {
+                url: SecretUrl::new(url)
+            }
+        );
+    }
+    assert_eq!(
+        env(&[("REDIS_URL", "memory:")]).load().unwrap().cache,
+        CacheTarget::Memory
+    );
+}
+
+#[test]
+fn numbers_have_bounds() {
+    for (variable, value) in [
+        ("DB_POOL_MIN_SIZE", "0"),
+        ("DB_POOL_MAX_SIZE", "-1"),
+        ("CACHE_TTL", "0"),
+        ("CACHE_TTL", "5m"),
+        ("MAX_VALUE_SIZE", "536870913"),
+        ("MAX_VALUE_SIZE", "16mb"),
+        ("MAX_CLIENTS", "99999999999999999999"),
+        ("CACHE_MEMORY", "1.5"),
+        ("REDIS_TIMEOUT_MS", "600001"),
+    ] {
+        let given = env(&[(variable, value)]);
+        let mistakes = given.mistakes();
+        let named = mistakes.iter().find(|mistake| mistake.variable == variable);
+        assert!(
+            named.is_some_and(|mistake| mistake.problem.contains(&format!("`{value}`"))),
+            "{mistakes:?}"
+        );
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+    assert_eq!(
+        env(&[("MAX_VALUE_SIZE", "536870912")])
+            .load()
+            .unwrap()
+            .max_value_size,
+        512 << 20
+    );
+}
+
+#[test]
+fn a_pool_cannot_keep_more_connections_than_it_may_have() {
+    assert_mistake(
+        &[("DB_POOL_MIN_SIZE", "11")],
+        "DB_POOL_MIN_SIZE",
+        &["`11`", "DB_POOL_MAX_SIZE, which is 10"],
+    );
+    assert!(env(&[("DB_POOL_MIN_SIZE", "10")]).load().is_ok());
+}
+
+#[test]
+fn addresses_need_a_host_and_a_port() {
+    for address in [
+        "localhost:6380",
+        "0.0.0.0:0",
+        "[::1]:6380",
+        "proxy.example.org:6380",
+    ] {
+        assert_eq!(
+            env(&[("RESP_ADDR", address)]).load().unwrap().resp_addr,
+            address
+        );
+    }
+    assert_mistake(&[("RESP_ADDR", "localhost")], "RESP_ADDR", &["no port"]);
+    assert_mistake(
+        &[("HTTP_ADDR", ":8004")],
+        "HTTP_ADDR",
+        &["no host", "0.0.0.0"],
+    );
+    assert_mistake(
+        &[("HTTP_ADDR", "::1:8004")],
+        "HTTP_ADDR",
+        &["[ADDRESS]:PORT"],
+    );
+    assert_mistake(
+        &[("HTTP_ADDR", "localhost:65536")],
+        "HTTP_ADDR",
+        &["0 to 65535"],
+    );
+    assert_mistake(
+        &[("HTTP_ADDR", "127.0.0.1:6379")],
+        "HTTP_ADDR",
+        &["RESP_ADDR"],
+    );
+    assert!(
+        env(&[("HTTP_ADDR", "127.0.0.1:0"), ("RESP_ADDR", "127.0.0.1:0")])
+            .load()
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_log_has_a_format_and_a_filter() {
+    let config = args(&[
+        "--log-format",
+        "json",
+        "--log-level",
+        "warn,respgres::cache=debug",
+    ])
+    .load()
+    .unwrap();
+    assert_eq!(
+        (config.log_format, config.log_level.as_str()),
+        (LogFormat::Json, "warn,respgres::cache=debug")
+    );
+    assert_mistake(&[("LOG_FORMAT", "xml")], "LOG_FORMAT", &["`xml`", "json"]);
+    assert_mistake(
+        &[("RUST_LOG", "respgres=loud")],
+        "RUST_LOG",
+        &["`respgres=loud`", "info"],
+    );
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_go() {
+    let given = Given {
+        args: vec!["--max-clients", "-5"],
+        env: [
+            ("SHARD_0_URL", "mysql://db"),
+            ("SHARD_2_URL", "sqlite:2.db"),
+            ("REDIS_URL", "cache:6379"),
+        ]
+        .into(),
+        dotenv: "CACHE_TTL=never\nHTTP_ADDR=8004\nSECRET='hunter2\n",
+    };
+    let mistakes = given.mistakes();
+    let variables: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.variable.as_str())
+        .collect();
+    assert_eq!(
+        variables,
+        [
+            "SECRET",
+            "SHARD_1_URL",
+            "SHARD_0_URL",
+            "REDIS_URL",
+            "CACHE_TTL",
+            "HTTP_ADDR",
+            "MAX_CLIENTS"
+        ]
+    );
+    let text = LoadError::Mistakes(mistakes).to_string();
+    assert!(
+        text.starts_with("the configuration has 7 mistakes\n  SECRET: line 3 of .env"),
+        "{text}"
+    );
+    assert!(text.contains("\n  CACHE_TTL: `never` (in .env)"), "{text}");
+    assert!(text.contains("\n  MAX_CLIENTS: `-5` (a flag)"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn the_command_line_can_end_the_program() {
+    for (flag, kind) in [
+        ("--help", clap::error::ErrorKind::DisplayHelp),
+        ("--version", clap::error::ErrorKind::DisplayVersion),
+        ("--shards", clap::error::ErrorKind::UnknownArgument),
+    ] {
+        let loaded = args(&[flag]).load();
+        assert!(
+            matches!(loaded, Err(LoadError::Flags(error)) if error.kind() == kind),
+            "{flag}"
+        );
+    }
+}
+
+#[test]
+fn help_lists_every_variable_with_its_flag_and_default() {
+    layers::command().debug_assert();
+    let help = layers::command().render_help().to_string();
+    for variable in VARIABLES {
+        for part in [
+            &format!("--{} <{}>", variable.flag, variable.value_name),
+            variable.name,
+            variable.default.text(),
+        ] {
+            assert!(help.contains(part), "`{part}` is not in {help}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The one table of variables: flags, `--help`, README and `.env.example` follow it.
+
+use std::ops::RangeInclusive;
+
+/// One thing that can be configured: a variable of the environment and its flag.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Its name in the environment and in `.env`. `SHARD_n_URL` stands for a numbered family.
+    pub name: &'static str,
+    /// Its flag, without the leading `--`.
+    pub flag: &'static str,
+    /// What `--help` calls the flag's value.
+    pub value_name: &'static str,
+    /// What holds when nothing is given.
+    pub default: DefaultValue,
+    /// The least and the greatest value, both allowed; `None` for what is not a number.
+    pub bounds: Option<RangeInclusive<u64>>,
+    /// One sentence for `--help` and README, with the unit.
+    pub meaning: &'static str,
+}
+
+/// What holds when a variable is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// A value, read as if it had been given.
+    Value(&'static str),
+    /// No value: what happens instead, in words.
+    Words(&'static str),
+}
+
+impl DefaultValue {
+    /// The text for tables and `--help`.
+    pub fn text(self) -> &'static str {
+        match self {
+            DefaultValue::Value(text) | DefaultValue::Words(text) => text,
+        }
+    }
+}
+
+/// Shards are numbered 0 to one less than this at most: each has a pool, a lane and a breaker of its own.
+pub const SHARDS_MAX: usize = 1024;
+
+/// Ten minutes: a longer wait in front of a client is a mistyped number.
+const WAIT_MS_MAX: u64 = 600_000;
+
+/// The family `SHARD_0_URL`, `SHARD_1_URL`, …; see [`shard_variable`].
+pub const SHARD_URL: Variable = Variable {
+    name: "SHARD_n_URL",
+    flag: "shard-url",
+    value_name: "URL",
+    default: DefaultValue::Words("none: embedded"),
+    bounds: None,
+    meaning: "The shards, `postgresql://…` or `sqlite:PATH`, numbered from 0 without a gap; \
+              as a flag once for each shard, in order, instead of all the variables",
+};
+
+/// How many shards there are.
+pub const NUM_SHARDS: Variable = Variable {
+    name: "NUM_SHARDS",
+    flag: "num-shards",
+    value_name: "N",
+    default: DefaultValue::Words("number of SHARD_n_URL, or 3"),
+    bounds: Some(1..=SHARDS_MAX as u64),
+    meaning: "Number of shards; must match the SHARD_n_URL, if there are any",
+};
+
+/// The cache.
+pub const REDIS_URL: Variable = Variable {
+    name: "REDIS_URL",
+    flag: "redis-url",
+    value_name: "URL",
+    default: DefaultValue::Value("memory:"),
+    bounds: None,
+    meaning: "The cache: `redis://…`, or `memory:` for one inside the process, which is for a single proxy",
+};
+
+/// Connections kept open to each PostgreSQL shard.
+pub const DB_POOL_MIN_SIZE: Variable = Variable {
+    name: "DB_POOL_MIN_SIZE",
+    flag: "db-pool-min-size",
+    value_name: "N",
+    default: DefaultValue::Value("2"),
+    bounds: Some(1..=1000),
+    meaning: "Connections kept open to each PostgreSQL shard",
+};
+
+/// Connections to each PostgreSQL shard at most.
+pub const DB_POOL_MAX_SIZE: Variable = Variable {
+    name: "DB_POOL_MAX_SIZE",
+    flag: "db-pool-max-size",
+    value_name: "N",
+    default: DefaultValue::Value("10"),
+    bounds: Some(1..=1000),
+    meaning: "Connections to each PostgreSQL shard at most",
+};
+
+/// How long a value stays in the cache.
+pub const CACHE_TTL: Variable = Variable {
+    name: "CACHE_TTL",
+    flag: "cache-ttl",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("300"),
+    bounds: Some(1..=31_536_000),
+    meaning: "Seconds that a value stays in the cache at most",
+};
+
+/// The memory of the in-process cache.
+pub const CACHE_MEMORY: Variable = Variable {
+    name: "CACHE_MEMORY",
+    flag: "cache-memory",
+    value_name: "BYTES",
+    default: DefaultValue::Value("268435456"),
+    bounds: Some(1_048_576..=1_099_511_627_776),
+    meaning: "Bytes that the in-process cache takes at most; a Redis has its own `maxmemory`",
+};
+
+/// Where Redis clients connect.
+pub const RESP_ADDR: Variable = Variable {
+    name: "RESP_ADDR",
+    flag: "resp-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Value("127.0.0.1:6379"),
+    bounds: None,
+    meaning: "Where it listens for Redis clients; port 0 takes a free one",
+};
+
+/// Where HTTP clients connect.
+pub const HTTP_ADDR: Variable = Variable {
+    name: "HTTP_ADDR",
+    flag: "http-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Value("127.0.0.1:8004"),
+    bounds: None,
+    meaning: "Where it listens for HTTP; port 0 takes a free one",
+};
+
+/// Where embedded shards live.
+pub const DATA_DIR: Variable = Variable {
+    name: "DATA_DIR",
+    flag: "data-dir",
+    value_name: "PATH",
+    default: DefaultValue::Value("./respgres-data"),
+    bounds: None,
+    meaning: "Directory of the embedded shards, made if it is missing; not used with SHARD_n_URL",
+};
+
+/// The largest value.
+pub const MAX_VALUE_SIZE: Variable = Variable {
+    name: "MAX_VALUE_SIZE",
+    flag: "max-value-size",
+    value_name: "BYTES",
+    default: DefaultValue::Value("16777216"),
+    bounds: Some(1..=536_870_912),
+    meaning: "Bytes of the largest value; a larger one is refused with an error",
+};
+
+/// Connected clients.
+pub const MAX_CLIENTS: Variable = Variable {
+    name: "MAX_CLIENTS",
+    flag: "max-clients",
+    value_name: "N",
+    default: DefaultValue::Value("10000"),
+    bounds: Some(1..=1_000_000),
+    meaning: "Redis clients connected at a time at most",
+};
+
+/// How long connecting to a shard may take.
+pub const DB_CONNECT_TIMEOUT_MS: Variable = Variable {
+    name: "DB_CONNECT_TIMEOUT_MS",
+    flag: "db-connect-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("2000"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that connecting to a shard may take",
+};
+
+/// How long a request may wait for a connection of the pool.
+pub const DB_POOL_WAIT_TIMEOUT_MS: Variable = Variable {
+    name: "DB_POOL_WAIT_TIMEOUT_MS",
+    flag: "db-pool-wait-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("2000"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that a request may wait for a free connection of the pool",
+};
+
+/// How long a statement may take.
+pub const DB_QUERY_TIMEOUT_MS: Variable = Variable {
+    name: "DB_QUERY_TIMEOUT_MS",
+    flag: "db-query-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("5000"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that a statement on a shard may take",
+};
+
+/// How long Redis may take to answer.
+pub const REDIS_TIMEOUT_MS: Variable = Variable {
+    name: "REDIS_TIMEOUT_MS",
+    flag: "redis-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("200"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds after which a Redis that does not answer is taken for down",
+};
+
+/// How long draining may take.
+pub const SHUTDOWN_TIMEOUT_MS: Variable = Variable {
+    name: "SHUTDOWN_TIMEOUT_MS",
+    flag: "shutdown-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("10000"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that answering what was read may take after SIGTERM or Ctrl-C",
+};
+
+/// The shape of the log.
+pub const LOG_FORMAT: Variable = Variable {
+    name: "LOG_FORMAT",
+    flag: "log-format",
+    value_name: "FORMAT",
+    default: DefaultValue::Value("text"),
+    bounds: None,
+    meaning: "Shape of the log: `text`, or `json` for one object a line",
+};
+
+/// What is logged.
+pub const RUST_LOG: Variable = Variable {
+    name: "RUST_LOG",
+    flag: "log-level",
+    value_name: "FILTER",
+    default: DefaultValue::Value("info"),
+    bounds: None,
+    meaning: "What is logged: `error`, `warn`, `info`, `debug` or `trace`, also by module, as in `info,respgres::cache=debug`",
+};
+
+/// Every variable, in the order of `--help`, README and `.env.example`.
+pub const VARIABLES: &[Variable] = &[
+    SHARD_URL,
+    NUM_SHARDS,
+    REDIS_URL,
+    DB_POOL_MIN_SIZE,
+    DB_POOL_MAX_SIZE,
+    CACHE_TTL,
+    CACHE_MEMORY,
+    RESP_ADDR,
+    HTTP_ADDR,
+    DATA_DIR,
+    MAX_VALUE_SIZE,
+    MAX_CLIENTS,
+    DB_CONNECT_TIMEOUT_MS,
+    DB_POOL_WAIT_TIMEOUT_MS,
+    DB_QUERY_TIMEOUT_MS,
+    REDIS_TIMEOUT_MS,
+    SHUTDOWN_TIMEOUT_MS,
+    LOG_FORMAT,
+    RUST_LOG,
+];
+
+/// The variable with the URL of shard `number`: `SHARD_0_URL` for 0.
+pub fn shard_variable(number: usize) -> String {
+    format!("SHARD_{number}_URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_flags_are_unique() {
+        let names: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+        let flags: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.flag).collect();
+        assert_eq!(
+            (names.len(), flags.len()),
+            (VARIABLES.len(), VARIABLES.len())
+        );
+    }
+
+    #[test]
+    fn defaults_of_numbers_are_within_their_bounds() {
+        for variable in VARIABLES {
+            if let (Some(bounds), DefaultValue::Value(text)) = (&variable.bounds, variable.default)
+            {
+                assert!(bounds.contains(&text.parse().unwrap()), "{}", variable.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What can go wrong between a command and its reply.
+//!
+//! Each variant says where the failure came from; [`Error::outcome`] says what is known about the
+//! effect. The words a client sees are made in one place for each protocol: RESP from the
+//! [`Display`](std::fmt::Display) of this type, HTTP in `http::error`.
+
+use crate::routing::ShardId;
+
+/// What is known about a failed operation's effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing happened. Trying again is safe.
+    NotApplied,
+    /// It may or may not have happened; only reading the key can tell.
+    Unknown,
+}
+
+/// A failed operation, in the words that a RESP client gets after the `-`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The shard can't be reached, or is not the one that it should be.
+    #[error("SHARDDOWN {shard} is unavailable: {reason}")]
+    ShardDown {
+        /// The shard that the key belongs to.
+        shard: ShardId,
+        /// Why, without credentials.
+        reason: String,
+    },
+    /// The connection was lost after a write had been sent and before its commit was confirmed.
+    #[error(
+        "UNKNOWNOUTCOME the write to {shard} may or may not have happened: {reason}; read the key to find out"
+    )]
+    OutcomeUnknown {
+        /// The shard that the write was sent to.
+        shard: ShardId,
+        /// What happened to the connection.
+        reason: String,
+    },
+    /// The shard received the statement and refused it: a full disk, a read-only standby, a lock
+    /// that was not granted in time. Nothing was changed.
+    #[error("SHARDERR {shard} refused the operation, nothing was changed: {reason}")]
+    ShardRefused {
+        /// The shard.
+        shard: ShardId,
+        /// The database's own message.
+        reason: String,
+    },
+    /// The queue in front of the shard is full; nothing was done.
+    #[error("BUSY the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later")]
+    Busy {
+        /// The shard.
+        shard: ShardId,
+        /// `write` or `read`.
+        queue: &'static str,
+        /// The queue's limit, in operations.
+        limit: usize,
+    },
+    /// The proxy is stopping and no longer takes operations.
+    #[error("SHUTDOWN respgres is stopping; nothing was done, connect again")]
+    Stopping,
+}
+
+impl Error {
+    /// What is known about the effect of the failed operation.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Error::OutcomeUnknown { .. } => Outcome::Unknown,
+            Error::ShardDown { .. }
+            | Error::ShardRefused { .. }
+            | Error::Busy { .. }
+            | Error::Stopping => Outcome::NotApplied,
+        }
+    }
+}
