@@ -155,7 +155,9 @@ impl Command {
     ///
     /// The command is unknown, has the wrong number of arguments, or an option is wrong.
     pub fn parse(args: &[Bytes]) -> Result<Command, Rejection> {
-        let (name, operands) = args.split_first().ok_or_else(|| Rejection("ERR empty command".into()))?;
+        let (name, operands) = args
+            .split_first()
+            .ok_or_else(|| Rejection("ERR empty command".into()))?;
         let spec = table::find(name).ok_or_else(|| unknown(name, operands))?;
         if !spec.accepts(args.len()) {
             return Err(wrong_arity(spec.name));
@@ -183,5 +185,7 @@ fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
 }
 
 fn wrong_arity(name: &str) -> Rejection {
-    Rejection(format!("ERR wrong number of arguments for '{name}' command"))
+    Rejection(format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
 }

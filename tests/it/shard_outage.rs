@@ -87,7 +87,7 @@ fn a_killed_shards_keys_are_refused_the_others_go_on_and_it_comes_back_by_itself
             .starts_with("SHARDDOWN shard_1 ")
             .then_some(())
     });
-    let fresh = format!("{}", crate::harness::key_on(1, 3, "fresh"));
+    let fresh = crate::harness::key_on(1, 3, "fresh");
     for _ in 0..3 {
         assert_down(&mut conn, &args!["SET", keys[1], "lost"]);
         assert_down(&mut conn, &args!["SET", keys[1], "lost", "NX"]);

@@ -208,7 +208,7 @@ fn an_expired_key_is_404(setup: Setup) {
     });
     // A row that expired before anyone read it.
     conn.run("SET unread value EX 1000");
-    assert_eq!(it.shards().expire_all(shard_of(b"unread", 3)), 1);
+    assert!(it.shards().expire_all(shard_of(b"unread", 3)) >= 1);
     http.read("unread").expect_detail(404);
     http.write("unread", "again").expect(200);
     assert_eq!(conn.run("TTL unread"), ":-1");

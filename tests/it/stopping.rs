@@ -165,6 +165,13 @@ fn a_stopped_proxy_accepts_no_connection(setup: Setup) {
     assert!(std::net::TcpStream::connect(http).is_err());
 }
 
+/// PostgreSQL and limits that are longer than the tests wait.
+fn patient() -> Setup {
+    Setup::postgres()
+        .env("DB_QUERY_TIMEOUT_MS", "600000")
+        .env("SHUTDOWN_TIMEOUT_MS", "600000")
+}
+
 /// A write that waits for a lock in PostgreSQL: what it takes to see a drain that lasts.
 struct Stuck {
     locker: ::postgres::Client,
@@ -226,7 +233,7 @@ fn a_second_signal_ends_a_drain_at_once() {
 
 #[test]
 fn a_drain_ends_at_its_limit() {
-    let mut it = Setup::postgres().env("SHUTDOWN_TIMEOUT_MS", "300").start();
+    let mut it = patient().env("SHUTDOWN_TIMEOUT_MS", "300").start();
     let stuck = stuck_write(&it);
     it.proxy_mut().terminate();
     it.proxy_mut().wait_exit();

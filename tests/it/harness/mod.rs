@@ -20,7 +20,6 @@ mod tools;
 mod wait;
 
 pub use deployment::{Deployment, Setup, blank_databases};
-pub use http::Http;
 pub use keys::{key_on, keys_on_each, shard_of};
 pub use load::{Acknowledged, Writers};
 pub use postgres_server::PostgresServer;

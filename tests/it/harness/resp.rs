@@ -142,7 +142,8 @@ impl fmt::Debug for Reply {
 /// Compares with the text form.
 impl PartialEq<&str> for Reply {
     fn eq(&self, other: &&str) -> bool {
-        self.to_string() == *other
+        let text = self.to_string();
+        text == *other
     }
 }
 
