@@ -7,3 +7,4 @@ pub mod error;
 pub mod metrics;
 pub mod resp;
 pub mod routing;
+pub mod shard;
