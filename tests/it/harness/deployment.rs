@@ -19,6 +19,7 @@ enum Backend {
 }
 
 /// What to start for a test.
+#[derive(Clone)]
 pub struct Setup {
     backend: Backend,
     num_shards: usize,
