@@ -18,8 +18,8 @@ pub enum Shards {
     Sqlite(Vec<PathBuf>),
 }
 
-/// A key is a row's `key`, or where that is a digest of a long key, its `long_key`.
-const HAS_KEY: &str = "coalesce(long_key, key) = $1";
+/// In PostgreSQL a key is a row's `key`, or where that is a digest of a long key, its `long_key`.
+const PG_KEY: &str = "coalesce(long_key, key)";
 
 impl Shards {
     /// The SQLite files below a data directory, in the order of their names.
@@ -68,16 +68,17 @@ impl Shards {
 
     /// The value in the row of a key on one shard.
     pub fn value(&self, shard: usize, key: &[u8]) -> Option<Vec<u8>> {
-        let query = format!("select value from respgres_kv where {HAS_KEY}");
         match self {
             Shards::Postgres(urls) => {
+                let query = format!("select value from respgres_kv where {PG_KEY} = $1");
                 let mut client = pg(&urls[shard]).expect("the shard is up");
                 let row = client.query_opt(&query, &[&key]).expect("at most one row");
                 row.map(|row| row.get(0))
             }
             Shards::Sqlite(files) => {
                 let file = open(&files[shard]);
-                let mut statement = file.prepare(&query).expect("a statement");
+                let query = "select value from respgres_kv where key = $1";
+                let mut statement = file.prepare(query).expect("a statement");
                 let mut rows = statement.query([key]).expect("a query");
                 let row = rows.next().expect("a row or none");
                 row.map(|row| row.get(0).expect("a blob"))
@@ -94,12 +95,12 @@ impl Shards {
 
     /// All keys of a shard.
     pub fn keys(&self, shard: usize) -> Vec<Vec<u8>> {
-        let query = "select coalesce(long_key, key) from respgres_kv";
         match self {
             Shards::Postgres(urls) => {
                 let mut client = pg(&urls[shard]).expect("the shard is up");
+                let query = format!("select {PG_KEY} from respgres_kv");
                 client
-                    .query(query, &[])
+                    .query(&query, &[])
                     .expect("rows")
                     .iter()
                     .map(|row| row.get(0))
@@ -107,7 +108,9 @@ impl Shards {
             }
             Shards::Sqlite(files) => {
                 let file = open(&files[shard]);
-                let mut statement = file.prepare(query).expect("a statement");
+                let mut statement = file
+                    .prepare("select key from respgres_kv")
+                    .expect("a statement");
                 let rows = statement.query_map([], |row| row.get(0)).expect("a query");
                 rows.map(|key| key.expect("a blob")).collect()
             }
