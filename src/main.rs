@@ -21,6 +21,9 @@ use tracing_subscriber::EnvFilter;
 /// Exit codes: 1 for a failure at run time, 2 for a configuration that can't be used.
 const EXIT_CONFIGURATION: u8 = 2;
 
+/// The arguments of one request together may always have so many bytes.
+const REQUEST_MAX: usize = 64 * 1024 * 1024;
+
 fn main() -> ExitCode {
     let environment =
         |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
@@ -105,9 +108,11 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         Arc::clone(&engine),
         server::Settings {
             limits: Limits {
-                argument_max: config.max_value_size,
-                request_max: config.max_value_size.saturating_mul(4),
+                argument_max: config.max_value_size.max(shard::KEY_MAX),
+                // A handful of the largest values, or many of any size.
+                request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
             },
+            value_max: config.max_value_size,
             clients_max: config.max_clients,
             port: resp_addr.port(),
             backend,
@@ -201,7 +206,7 @@ async fn build(
             let settings = cache::RedisSettings {
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
-                namespace: shards.namespace(),
+                namespace: shards.deployment_cell(),
                 purge_at_start: true,
             };
             RedisCache::start(url.expose(), settings, tasks, stop.clone())

@@ -7,7 +7,7 @@
 //!         'L' token:16 stamp:8                                                   another reader's stamp noted
 //! ```
 //!
-//! Integers are little-endian, times are microseconds, and an `expires_at` of `i64::MAX` is never.
+//! Integers are little-endian, times are microseconds, and an `expires_at` of `i64::MIN` is never.
 //! The token and the stamp stand where the script of [`super::redis`] looks for them.
 
 use bytes::{BufMut, Bytes};
@@ -19,7 +19,7 @@ const VALUE: u8 = b'V';
 const LEASE: u8 = b'L';
 /// Follows the stamp of a row; nothing follows that of an absent one.
 const PRESENT: u8 = 1;
-const NEVER: i64 = i64::MAX;
+const NEVER: i64 = i64::MIN;
 
 /// Bytes of a row's entry in front of its value.
 pub(super) const ROW_HEAD_BYTES: usize = 1 + 8 + 1 + 3 * 8;
@@ -151,7 +151,7 @@ mod tests {
             row(b"value", None),
             row(b"\0\r\n\xff", Some(0)),
             row(b"V", Some(-5)),
-            row(&[7; 1000], Some(i64::MAX - 1)),
+            row(&[7; 1000], Some(i64::MAX)),
         ] {
             let bytes = encode_value(Some(&row));
             assert_eq!(bytes.len(), ROW_HEAD_BYTES + row.value.len());

@@ -24,7 +24,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -91,8 +91,9 @@ pub struct Settings {
     pub ttl: Duration,
     /// A Redis that takes longer to answer is down.
     pub timeout: Duration,
-    /// Tells the entries of this deployment from others in the same Redis.
-    pub namespace: String,
+    /// Tells the entries of this deployment from others in the same Redis. Not known before a shard
+    /// has been reached; until then the cache is not used.
+    pub namespace: Arc<OnceLock<String>>,
     /// Whether the entries of an earlier process are purged at the first connection.
     pub purge_at_start: bool,
 }
@@ -107,7 +108,7 @@ struct Shared {
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
-    names: Names,
+    names: OnceLock<Names>,
     script: Script,
     state: RwLock<State>,
     /// Whether a generation serves, to be read without the lock.
@@ -173,7 +174,7 @@ impl RedisCache {
         let shared = Arc::new(Shared {
             client: Client::open(target).map_err(unusable)?,
             address,
-            names: Names::new(&settings.namespace),
+            names: OnceLock::new(),
             settings,
             script: Script::new(SETTLE_SCRIPT),
             state: RwLock::default(),
@@ -194,16 +195,21 @@ impl RedisCache {
         let mut found = Vec::with_capacity(entries.len());
         for chunk in entries.chunks(NAMES_MAX) {
             let mut command = cmd("MGET");
-            self.shared.names.add_all(&mut command, chunk);
+            self.shared.names().add_all(&mut command, chunk);
             let replies = self
                 .shared
-                .step(&generation, "GET", self.shared.allowance(chunk.len()), async {
-                    let reply = command.query_async(&mut generation.connection()).await?;
-                    let Value::Array(replies) = reply else {
-                        return Err(unexpected_reply());
-                    };
-                    expect_count(replies, chunk.len())
-                })
+                .step(
+                    &generation,
+                    "GET",
+                    self.shared.allowance(chunk.len()),
+                    async {
+                        let reply = command.query_async(&mut generation.connection()).await?;
+                        let Value::Array(replies) = reply else {
+                            return Err(unexpected_reply());
+                        };
+                        expect_count(replies, chunk.len())
+                    },
+                )
                 .await?;
             found.extend(replies.into_iter().map(|reply| match decode(reply) {
                 Some(Entry::Value(cached)) => Some(cached),
@@ -231,7 +237,7 @@ impl RedisCache {
             let mut commands = Pipeline::with_capacity(chunk.len());
             let mut name = Vec::new();
             for entry in chunk {
-                self.shared.names.write(&mut name, entry);
+                self.shared.names().write(&mut name, entry);
                 commands
                     .cmd("SET")
                     .arg(&name[..])
@@ -243,17 +249,22 @@ impl RedisCache {
             }
             let replies = self
                 .shared
-                .step(&generation, "LEASE", self.shared.allowance(chunk.len()), async {
-                    // Not `query_async`, which makes one error of one command an error of all.
-                    let replies = generation
-                        .connection()
-                        .req_packed_commands(&commands, 0, chunk.len())
-                        .await?;
-                    expect_count(replies, chunk.len())?
-                        .into_iter()
-                        .map(lease_answer)
-                        .collect::<RedisResult<Vec<_>>>()
-                })
+                .step(
+                    &generation,
+                    "LEASE",
+                    self.shared.allowance(chunk.len()),
+                    async {
+                        // Not `query_async`, which makes one error of one command an error of all.
+                        let replies = generation
+                            .connection()
+                            .req_packed_commands(&commands, 0, chunk.len())
+                            .await?;
+                        expect_count(replies, chunk.len())?
+                            .into_iter()
+                            .map(lease_answer)
+                            .collect::<RedisResult<Vec<_>>>()
+                    },
+                )
                 .await?;
             answers.extend(replies);
         }
@@ -296,12 +307,17 @@ impl RedisCache {
         let duty = self.shared.duty()?;
         if !entries.is_empty() {
             let mut command = cmd("UNLINK");
-            self.shared.names.add_all(&mut command, entries);
+            self.shared.names().add_all(&mut command, entries);
             self.shared
-                .step(&duty.generation, "FIN", self.shared.settings.timeout, async {
-                    let mut connection = duty.generation.connection();
-                    command.query_async::<()>(&mut connection).await
-                })
+                .step(
+                    &duty.generation,
+                    "FIN",
+                    self.shared.settings.timeout,
+                    async {
+                        let mut connection = duty.generation.connection();
+                        command.query_async::<()>(&mut connection).await
+                    },
+                )
                 .await?;
         }
         duty.is_done();
@@ -399,8 +415,19 @@ impl Shared {
         }
     }
 
+    /// Only asked where a generation is at hand, or made: then the namespace is known.
+    fn names(&self) -> &Names {
+        self.names
+            .get_or_init(|| Names::new(self.settings.namespace.get().map_or("", String::as_str)))
+    }
+
     /// Connects, and makes sure that what the generation finds can be trusted.
     async fn prepare(&self) -> Result<Arc<Generation>, String> {
+        if self.settings.namespace.get().is_none() {
+            return Err(
+                "no shard has been reached yet, which would tell the deployment".to_owned(),
+            );
+        }
         let mut connections = Vec::with_capacity(CONNECTIONS);
         let mut run_id = None;
         for _ in 0..CONNECTIONS {
@@ -421,7 +448,7 @@ impl Shared {
         let must_purge = self.publish(&generation) || self.settings.purge_at_start;
         let ready = async {
             // A write that changes nothing: a Redis that can't save refuses all of them.
-            self.unlink(&generation, &[&self.names.prefix]).await?;
+            self.unlink(&generation, &[&self.names().prefix]).await?;
             if must_purge {
                 self.purge(&generation).await?;
             }
@@ -600,7 +627,7 @@ impl Shared {
         command.arg(self.script.get_hash()).arg(chunk.len());
         let mut name = Vec::new();
         for sighting in chunk {
-            self.names.write(&mut name, &sighting.entry);
+            self.names().write(&mut name, &sighting.entry);
             command.arg(&name[..]);
         }
         let mut bytes = 0;
@@ -641,7 +668,7 @@ impl Shared {
             command
                 .arg(&cursor[..])
                 .arg("MATCH")
-                .arg(&self.names.pattern[..])
+                .arg(&self.names().pattern[..])
                 .arg("COUNT")
                 .arg(SCAN_COUNT);
             let (next, found): (Vec<u8>, Vec<Vec<u8>>) = self
@@ -758,14 +785,18 @@ fn check_server(info: &InfoDict) -> Result<(), String> {
     if !is_master(info) {
         return Err("it is a replica".to_owned());
     }
-    if info.get::<String>("loading").is_some_and(|text| text != "0") {
+    if info
+        .get::<String>("loading")
+        .is_some_and(|text| text != "0")
+    {
         return Err("it is still loading its data".to_owned());
     }
     Ok(())
 }
 
 fn is_master(info: &InfoDict) -> bool {
-    info.get::<String>("role").is_some_and(|role| role == "master")
+    info.get::<String>("role")
+        .is_some_and(|role| role == "master")
 }
 
 /// The entry in a reply.
@@ -807,4 +838,3 @@ fn unexpected_reply() -> RedisError {
 fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
-

@@ -106,7 +106,6 @@ pub(super) fn set(operands: &[Bytes]) -> Parsed {
     let mut expiry: Option<(ExpiryUnit, &Bytes)> = None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        let no_expiry_yet = set.expiry == SetExpiry::Discard && expiry.is_none();
         if is(option, "nx") && set.condition != Some(Existence::Present) {
             set.condition = Some(Existence::Absent);
         } else if is(option, "xx") && set.condition != Some(Existence::Absent) {
@@ -115,7 +114,12 @@ pub(super) fn set(operands: &[Bytes]) -> Parsed {
             set.get = true;
         } else if is(option, "keepttl") && expiry.is_none() {
             set.expiry = SetExpiry::Keep;
-        } else if let Some(unit) = ExpiryUnit::named(option).filter(|_| no_expiry_yet) {
+        } else if let Some(unit) = ExpiryUnit::named(option)
+            // The same option may come again, and the last one counts; another may not.
+            .filter(|unit| {
+                set.expiry == SetExpiry::Discard && expiry.is_none_or(|(known, _)| known == *unit)
+            })
+        {
             let Some(amount) = options.next() else {
                 return syntax_error();
             };
@@ -130,7 +134,7 @@ pub(super) fn set(operands: &[Bytes]) -> Parsed {
     Ok(Command::Write(key.clone(), Mutation::Set(set)))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ExpiryUnit {
     Ex,
     Px,
@@ -184,6 +188,23 @@ fn absolute(amount: i64, millis: i64, command: &str) -> Result<Deadline, Rejecti
         Some(total) => Ok(Deadline::At(Timestamp::from_millis(total))),
         None => invalid_expire(command),
     }
+}
+
+pub(super) fn setex(operands: &[Bytes]) -> Parsed {
+    set_for(operands, ExpiryUnit::Ex, "setex")
+}
+
+pub(super) fn psetex(operands: &[Bytes]) -> Parsed {
+    set_for(operands, ExpiryUnit::Px, "psetex")
+}
+
+fn set_for(operands: &[Bytes], unit: ExpiryUnit, name: &str) -> Parsed {
+    let [key, amount, value] = operands else {
+        return Err(wrong_arity(name));
+    };
+    let mut set = Set::plain(value.clone());
+    set.expiry = SetExpiry::Until(unit.deadline(integer_or_reject(amount)?, name)?);
+    Ok(Command::Write(key.clone(), Mutation::Set(set)))
 }
 
 pub(super) fn expire(operands: &[Bytes]) -> Parsed {

@@ -100,11 +100,13 @@ pub const COMMANDS: &[Spec] = &[
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", parse::mset),
     row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", parse::persist),
     row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", parse::ping),
+    row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", parse::psetex),
     row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", parse::pttl),
     row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", parse::quit),
     row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", parse::reset),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", parse::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", parse::set),
+    row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", parse::setex),
     row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", parse::ttl),
     row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", parse::delete),
 ];

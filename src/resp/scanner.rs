@@ -34,7 +34,7 @@ const BULK_MAX: i64 = 512 * 1024 * 1024;
 /// Bounds on a single request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Longest argument, in bytes.
+    /// Longest argument that is received, in bytes.
     pub argument_max: usize,
     /// All arguments of a request together, in bytes.
     pub request_max: usize,
@@ -200,11 +200,11 @@ impl Scanner {
         } = self.limits;
         if length > argument_max {
             Some(format!(
-                "ERR an argument of {length} bytes is over the limit of {argument_max} bytes (MAX_VALUE_SIZE)"
+                "ERR an argument of {length} bytes is over the limit of {argument_max} bytes (MAX_VALUE_SIZE); it was skipped"
             ))
         } else if self.size > request_max {
             Some(format!(
-                "ERR the request is over the limit of {request_max} bytes (4 x MAX_VALUE_SIZE); send it in parts"
+                "ERR the request as a whole is over the limit of {request_max} bytes; it was skipped, send it in parts"
             ))
         } else {
             None
@@ -282,19 +282,12 @@ fn inline_request(buffer: &mut BytesMut) -> Result<Option<Args>, ProtocolError> 
 
 /// Redis' `string2ll`: an optional minus, no plus, no leading zero, no white space.
 fn decimal(digits: &[u8]) -> Option<i64> {
-    let (negative, magnitude) = match digits.strip_prefix(b"-") {
-        Some(rest) => (true, rest),
-        None => (false, digits),
-    };
-    match magnitude {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', rest @ ..] if rest.len() < 18 && rest.iter().all(u8::is_ascii_digit) => {}
-        _ => return None,
+    let magnitude = digits.strip_prefix(b"-").unwrap_or(digits);
+    let is_canonical = digits == b"0" || matches!(magnitude, [b'1'..=b'9', ..]);
+    if !is_canonical {
+        return None;
     }
-    let value = magnitude
-        .iter()
-        .fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
-    Some(if negative { -value } else { value })
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -46,10 +46,19 @@ pub(super) async fn execute(
     let mut segment = Segment::new(server);
     for request in requests {
         let command = match request {
+            Request::Words(words) if is_http(&words) => {
+                tracing::warn!(
+                    client = client.id,
+                    "an HTTP request on the RESP port; closing"
+                );
+                segment.finish(session, out).await;
+                return false;
+            }
             Request::Words(words) => Command::parse(&words).map_err(|rejection| rejection.0),
             Request::Refused(text) => Err(text),
         };
-        let command = match command.and_then(check_keys) {
+        let value_max = server.settings.value_max;
+        let command = match command.and_then(|command| check_sizes(command, value_max)) {
             Ok(command) => command,
             Err(text) => {
                 segment.steps.push(Step::Ready(Reply::Error(text)));
@@ -137,13 +146,37 @@ pub(super) async fn execute(
     true
 }
 
-fn check_keys(command: Command) -> Result<Command, String> {
-    match keys(&command).map(Bytes::len).max() {
-        Some(longest) if longest > KEY_MAX => Err(format!(
-            "ERR a key of {longest} bytes is over the limit of {KEY_MAX} bytes"
-        )),
-        _ => Ok(command),
+/// The first words of an HTTP request. A web page can make a browser send one to this port, with
+/// commands in its body; Redis cuts such a connection off as well.
+fn is_http(words: &[Bytes]) -> bool {
+    words.first().is_some_and(|name| {
+        name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+    })
+}
+
+/// Keys and values within their limits.
+fn check_sizes(command: Command, value_max: usize) -> Result<Command, String> {
+    let longest_key = keys(&command).map(Bytes::len).max().unwrap_or(0);
+    if longest_key > KEY_MAX {
+        return Err(format!(
+            "ERR a key of {longest_key} bytes is over the limit of {KEY_MAX} bytes; nothing was done"
+        ));
     }
+    let longest_value = match &command {
+        Command::Write(_, Mutation::Set(set)) => set.value.len(),
+        Command::MSet(pairs) => pairs
+            .iter()
+            .map(|(_, value)| value.len())
+            .max()
+            .unwrap_or(0),
+        _ => 0,
+    };
+    if longest_value > value_max {
+        return Err(format!(
+            "ERR a value of {longest_value} bytes is over the limit of {value_max} bytes (MAX_VALUE_SIZE); nothing was done"
+        ));
+    }
+    Ok(command)
 }
 
 /// The keys of a command on data.

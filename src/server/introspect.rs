@@ -110,10 +110,7 @@ pub(super) fn config_get(settings: &Settings, patterns: &[bytes::Bytes]) -> Repl
         ("maxmemory", "0".to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("port", settings.port.to_string()),
-        (
-            "proto-max-bulk-len",
-            settings.limits.argument_max.to_string(),
-        ),
+        ("proto-max-bulk-len", settings.value_max.to_string()),
         ("save", String::new()),
         ("timeout", "0".to_owned()),
     ];

@@ -35,6 +35,8 @@ pub struct Server {
 pub struct Settings {
     /// Bounds on a request.
     pub limits: Limits,
+    /// Longest value, in bytes.
+    pub value_max: usize,
     /// Most connections at a time.
     pub clients_max: usize,
     /// The port that INFO shows.

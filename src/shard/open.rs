@@ -4,7 +4,7 @@
 //! start at once: they take the start-up locks in the order of the shards, so one of them founds
 //! the deployment and the others find it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::identity::{Candidate, Identity, Mismatch, draw_deployment, reconcile};
@@ -37,7 +37,7 @@ pub struct OpenError(pub Vec<Mismatch>);
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Arc<Shard>>,
-    deployment: std::sync::OnceLock<String>,
+    deployment: Arc<OnceLock<String>>,
 }
 
 /// Makes the shards of the configuration and brings up those that can be reached.
@@ -75,7 +75,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
     }
     let shards = Shards {
         shards,
-        deployment: std::sync::OnceLock::new(),
+        deployment: Arc::default(),
     };
     shards.establish().await?;
     Ok(shards)
@@ -104,13 +104,9 @@ impl Shards {
         self.deployment.get().map(String::as_str)
     }
 
-    /// The name under which this deployment's entries stand in a shared cache.
-    pub fn namespace(&self) -> String {
-        self.deployment()
-            .unwrap_or_default()
-            .chars()
-            .take(8)
-            .collect()
+    /// The deployment's id, as a cell that is filled once a shard has been reached.
+    pub fn deployment_cell(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.deployment)
     }
 
     /// Whether each shard has been up since this process started.
