@@ -24,6 +24,8 @@ mod entry;
 mod memory;
 mod redis;
 #[cfg(test)]
+mod redis_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -115,7 +117,11 @@ impl Cache {
     /// # Errors
     ///
     /// The cache is unavailable; no lease was granted that could be used.
-    pub async fn lease(&self, entries: &[EntryKey], token: Token) -> Result<Vec<Lease>, Unavailable> {
+    pub async fn lease(
+        &self,
+        entries: &[EntryKey],
+        token: Token,
+    ) -> Result<Vec<Lease>, Unavailable> {
         match self {
             Cache::Memory(cache) => Ok(cache.lease(entries, token)),
             Cache::Redis(cache) => cache.lease(entries, token).await,
