@@ -25,7 +25,7 @@ pub(super) fn row(stamp: u64) -> Row {
         value: Bytes::from(format!("value {stamp}\r\n\0\u{ff}").into_bytes()),
         created_at: Timestamp::from_micros(1),
         updated_at: Timestamp::from_micros(2),
-        expires_at: (stamp % 2 == 0).then_some(Timestamp::from_micros(3)),
+        expires_at: stamp.is_multiple_of(2).then_some(Timestamp::from_micros(3)),
         stamp: Stamp::from_bits(stamp),
     }
 }
