@@ -46,7 +46,9 @@ pub enum Error {
         reason: String,
     },
     /// The queue in front of the shard is full; nothing was done.
-    #[error("BUSY the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later")]
+    #[error(
+        "BUSY the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later"
+    )]
     Busy {
         /// The shard.
         shard: ShardId,

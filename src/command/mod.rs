@@ -1,6 +1,7 @@
 //! What a command means: the table of commands ([`table`]), their options ([`parse`]), and what a
 //! write does to a row ([`mutation`]). Pure: no sockets, no tasks.
 
+pub mod glob;
 pub mod mutation;
 mod parse;
 pub mod row;
@@ -155,7 +156,9 @@ impl Command {
     ///
     /// The command is unknown, has the wrong number of arguments, or an option is wrong.
     pub fn parse(args: &[Bytes]) -> Result<Command, Rejection> {
-        let (name, operands) = args.split_first().ok_or_else(|| Rejection("ERR empty command".into()))?;
+        let (name, operands) = args
+            .split_first()
+            .ok_or_else(|| Rejection("ERR empty command".into()))?;
         let spec = table::find(name).ok_or_else(|| unknown(name, operands))?;
         if !spec.accepts(args.len()) {
             return Err(wrong_arity(spec.name));
@@ -183,5 +186,7 @@ fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
 }
 
 fn wrong_arity(name: &str) -> Rejection {
-    Rejection(format!("ERR wrong number of arguments for '{name}' command"))
+    Rejection(format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
 }

@@ -181,9 +181,10 @@ pub fn apply(
             condition,
         } => apply_expire(deadline.resolve(now), *condition, row, now, stamp),
         Mutation::Persist => match row {
-            Some(row) if row.expires_at.is_some() => {
-                (Effect::Put(rescheduled(row, None, now, stamp)), Outcome::Changed(true))
-            }
+            Some(row) if row.expires_at.is_some() => (
+                Effect::Put(rescheduled(row, None, now, stamp)),
+                Outcome::Changed(true),
+            ),
             Some(_) | None => (Effect::Keep, Outcome::Changed(false)),
         },
     }
@@ -210,7 +211,11 @@ fn apply_set(set: &Set, row: Option<&Row>, now: Timestamp, stamp: Stamp) -> (Eff
     };
     if expires_at.is_some_and(|at| at <= now) {
         // SET with a deadline in the past succeeds, and the key is gone.
-        let effect = if row.is_some() { Effect::Remove } else { Effect::Keep };
+        let effect = if row.is_some() {
+            Effect::Remove
+        } else {
+            Effect::Keep
+        };
         return (effect, outcome);
     }
     let put = Row {
@@ -251,7 +256,10 @@ fn apply_expire(
     if at <= now {
         return (Effect::Remove, Outcome::Changed(true));
     }
-    (Effect::Put(rescheduled(row, Some(at), now, stamp)), Outcome::Changed(true))
+    (
+        Effect::Put(rescheduled(row, Some(at), now, stamp)),
+        Outcome::Changed(true),
+    )
 }
 
 fn rescheduled(row: &Row, expires_at: Option<Timestamp>, now: Timestamp, stamp: Stamp) -> Row {

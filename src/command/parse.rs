@@ -46,15 +46,21 @@ pub(super) fn get(operands: &[Bytes]) -> Parsed {
 }
 
 pub(super) fn ttl(operands: &[Bytes]) -> Parsed {
-    one_key(operands, "ttl", |key| Command::TimeToLive(key, Unit::Seconds))
+    one_key(operands, "ttl", |key| {
+        Command::TimeToLive(key, Unit::Seconds)
+    })
 }
 
 pub(super) fn pttl(operands: &[Bytes]) -> Parsed {
-    one_key(operands, "pttl", |key| Command::TimeToLive(key, Unit::Millis))
+    one_key(operands, "pttl", |key| {
+        Command::TimeToLive(key, Unit::Millis)
+    })
 }
 
 pub(super) fn persist(operands: &[Bytes]) -> Parsed {
-    one_key(operands, "persist", |key| Command::Write(key, Mutation::Persist))
+    one_key(operands, "persist", |key| {
+        Command::Write(key, Mutation::Persist)
+    })
 }
 
 pub(super) fn echo(operands: &[Bytes]) -> Parsed {
@@ -186,7 +192,13 @@ pub(super) fn expire(operands: &[Bytes]) -> Parsed {
     };
     let condition = expire_condition(options)?;
     let deadline = relative(integer_or_reject(seconds)?, 1000, "expire")?;
-    Ok(Command::Write(key.clone(), Mutation::Expire { deadline, condition }))
+    Ok(Command::Write(
+        key.clone(),
+        Mutation::Expire {
+            deadline,
+            condition,
+        },
+    ))
 }
 
 fn expire_condition(options: &[Bytes]) -> Result<Option<ExpireCondition>, Rejection> {
@@ -294,7 +306,10 @@ pub(super) fn hello(operands: &[Bytes]) -> Parsed {
                 rest
             }
             [option, ..] => {
-                return reject(format!("ERR Syntax error in HELLO option '{}'", shown(option)));
+                return reject(format!(
+                    "ERR Syntax error in HELLO option '{}'",
+                    shown(option)
+                ));
             }
         };
     }
@@ -357,7 +372,10 @@ fn client_filter(options: &[Bytes]) -> Result<ClientFilter, Rejection> {
         [] => Ok(ClientFilter::All),
         [option, kind] if is(option, "type") => match kind {
             kind if is(kind, "normal") => Ok(ClientFilter::All),
-            kind if ["master", "replica", "slave", "pubsub"].iter().any(|name| is(kind, name)) => {
+            kind if ["master", "replica", "slave", "pubsub"]
+                .iter()
+                .any(|name| is(kind, name)) =>
+            {
                 Ok(ClientFilter::Nothing)
             }
             other => reject(format!("ERR Unknown client type '{}'", shown(other))),
@@ -409,7 +427,10 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Command, String> {
-        let args: Vec<Bytes> = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+        let args: Vec<Bytes> = line
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect();
         Command::parse(&args).map_err(|rejection| rejection.0)
     }
 
@@ -424,8 +445,14 @@ mod tests {
     fn the_expiry_of_a_set_has_four_units() {
         assert_eq!(expiry("set k v"), SetExpiry::Discard);
         assert_eq!(expiry("set k v keepttl"), SetExpiry::Keep);
-        assert_eq!(expiry("set k v EX 2"), SetExpiry::Until(Deadline::InMillis(2000)));
-        assert_eq!(expiry("set k v px 2"), SetExpiry::Until(Deadline::InMillis(2)));
+        assert_eq!(
+            expiry("set k v EX 2"),
+            SetExpiry::Until(Deadline::InMillis(2000))
+        );
+        assert_eq!(
+            expiry("set k v px 2"),
+            SetExpiry::Until(Deadline::InMillis(2))
+        );
         let at = |millis| SetExpiry::Until(Deadline::At(Timestamp::from_millis(millis)));
         assert_eq!(expiry("set k v exat 2"), at(2000));
         assert_eq!(expiry("set k v pxat 2"), at(2));
@@ -434,7 +461,10 @@ mod tests {
     #[test]
     fn mistakes_have_the_words_of_redis() {
         for (line, expected) in [
-            ("nope a b", "ERR unknown command 'nope', with args beginning with: 'a' 'b' "),
+            (
+                "nope a b",
+                "ERR unknown command 'nope', with args beginning with: 'a' 'b' ",
+            ),
             ("get", "ERR wrong number of arguments for 'get' command"),
             ("GET a b", "ERR wrong number of arguments for 'get' command"),
             ("set k v nx xx", "ERR syntax error"),
@@ -442,19 +472,46 @@ mod tests {
             ("set k v keepttl px 1", "ERR syntax error"),
             ("set k v ex", "ERR syntax error"),
             ("set k v ex 0", "ERR invalid expire time in 'set' command"),
-            ("set k v ex x", "ERR value is not an integer or out of range"),
-            ("set k v ex +1", "ERR value is not an integer or out of range"),
-            ("set k v ex 01", "ERR value is not an integer or out of range"),
-            ("set k v ex 9223372036854775807", "ERR invalid expire time in 'set' command"),
-            ("set k v px 9223372036854775807", "ERR invalid expire time in 'set' command"),
-            ("expire k 1 gt lt", "ERR GT and LT options at the same time are not compatible"),
+            (
+                "set k v ex x",
+                "ERR value is not an integer or out of range",
+            ),
+            (
+                "set k v ex +1",
+                "ERR value is not an integer or out of range",
+            ),
+            (
+                "set k v ex 01",
+                "ERR value is not an integer or out of range",
+            ),
+            (
+                "set k v ex 9223372036854775807",
+                "ERR invalid expire time in 'set' command",
+            ),
+            (
+                "set k v px 9223372036854775807",
+                "ERR invalid expire time in 'set' command",
+            ),
+            (
+                "expire k 1 gt lt",
+                "ERR GT and LT options at the same time are not compatible",
+            ),
             ("expire k 1 foo", "ERR Unsupported option foo"),
-            ("mset a b c", "ERR wrong number of arguments for 'mset' command"),
+            (
+                "mset a b c",
+                "ERR wrong number of arguments for 'mset' command",
+            ),
             ("select 1", "ERR DB index is out of range"),
             ("hello 4", "NOPROTO unsupported protocol version"),
             ("hello 3 foo", "ERR Syntax error in HELLO option 'foo'"),
-            ("client nope", "ERR unknown subcommand 'nope'. Try CLIENT HELP."),
-            ("client setname", "ERR wrong number of arguments for 'client|setname' command"),
+            (
+                "client nope",
+                "ERR unknown subcommand 'nope'. Try CLIENT HELP.",
+            ),
+            (
+                "client setname",
+                "ERR wrong number of arguments for 'client|setname' command",
+            ),
         ] {
             assert_eq!(parse(line).unwrap_err(), expected, "{line}");
         }

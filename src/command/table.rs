@@ -29,7 +29,11 @@ impl Spec {
     /// Whether `words`, the name included, is a right number.
     pub fn accepts(&self, words: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 { words >= least } else { words == least }
+        if self.arity < 0 {
+            words >= least
+        } else {
+            words == least
+        }
     }
 }
 
@@ -43,7 +47,16 @@ const fn row(
     summary: &'static str,
     parse: fn(&[Bytes]) -> Result<Command, Rejection>,
 ) -> Spec {
-    Spec { name, arity, flags, keys, group, since, summary, parse }
+    Spec {
+        name,
+        arity,
+        flags,
+        keys,
+        group,
+        since,
+        summary,
+        parse,
+    }
 }
 
 const NONE: (i32, i32, i32) = (0, 0, 0);
@@ -51,13 +64,18 @@ const ONE: (i32, i32, i32) = (1, 1, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
-const READ: &[&str] = &["readonly"];
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write"];
 const WRITE_FAST: &[&str] = &["write", "fast"];
 const STORE: &[&str] = &["write", "denyoom"];
-const SESSION: &[&str] = &["noscript", "loading", "stale", "fast"];
-const SESSION_OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"];
+const SESSION_OPEN: &[&str] = &[
+    "noscript",
+    "loading",
+    "stale",
+    "fast",
+    "no_auth",
+    "allow_busy",
+];
 const SERVER: &[&str] = &["loading", "stale"];
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 

@@ -561,3 +561,61 @@ fn help_lists_every_variable_with_its_flag_and_default() {
         }
     }
 }
+
+/// What README and `.env.example` say of a variable, with its bounds.
+fn meaning(variable: &Variable) -> String {
+    let bounds = variable.bounds.as_ref();
+    let bounds = bounds.map(|bounds| format!(" ({} to {})", bounds.start(), bounds.end()));
+    format!("{}{}", variable.meaning, bounds.unwrap_or_default())
+}
+
+#[test]
+fn readme_has_the_table_of_variables() {
+    let rows = VARIABLES.iter().map(|variable| {
+        let default = match variable.default {
+            DefaultValue::Value(text) => format!("`{text}`"),
+            DefaultValue::Words(text) => text.to_owned(),
+        };
+        let Variable { name, flag, .. } = variable;
+        format!(
+            "| `{name}` | `--{flag}` | {default} | {} |\n",
+            meaning(variable)
+        )
+    });
+    let head = "| variable | flag | default | meaning |\n|---|---|---|---|\n".to_owned();
+    let table = std::iter::once(head).chain(rows).collect::<String>() + "\n";
+    assert!(
+        include_str!("../../README.md").contains(&table),
+        "README.md should have\n{table}"
+    );
+}
+
+#[test]
+fn the_example_file_has_every_variable_and_can_be_used_whole() {
+    let example = include_str!("../../.env.example");
+    for variable in VARIABLES {
+        let default = match variable.default {
+            DefaultValue::Value(text) => format!("{text}\n"),
+            DefaultValue::Words(_) => String::new(),
+        };
+        let name = variable.name.replace("_n_", "_0_");
+        let lines = format!("# {}\n#{name}={default}", meaning(variable));
+        assert!(
+            example.contains(&lines),
+            ".env.example should have\n{lines}"
+        );
+    }
+    // A comment has a space after its #, a variable has none.
+    let uncommented = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(variable) if !variable.starts_with(' ') => variable,
+        _ => line,
+    });
+    let dotenv: &'static str = uncommented.collect::<Vec<_>>().join("\n").leak();
+    let config = Given {
+        dotenv,
+        ..Given::default()
+    }
+    .load()
+    .unwrap();
+    assert_eq!((config.shards.len(), config.embedded), (3, false));
+}

@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn words_are_separated_by_white_space() {
-        assert_eq!(words("  set  a\tb "), Some(vec![b"set".to_vec(), b"a".to_vec(), b"b".to_vec()]));
+        assert_eq!(
+            words("  set  a\tb "),
+            Some(vec![b"set".to_vec(), b"a".to_vec(), b"b".to_vec()])
+        );
         assert_eq!(words(""), Some(vec![]));
     }
 

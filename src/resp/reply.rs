@@ -130,12 +130,21 @@ fn scalar_resp3(reply: &Reply, out: &mut BytesMut) {
     let attributes = None;
     let error;
     let frame = match reply {
-        Reply::Status(text) => BorrowedFrame::SimpleString { data: text.as_bytes(), attributes },
+        Reply::Status(text) => BorrowedFrame::SimpleString {
+            data: text.as_bytes(),
+            attributes,
+        },
         Reply::Error(text) => {
             error = one_line(text);
-            BorrowedFrame::SimpleError { data: &error, attributes }
+            BorrowedFrame::SimpleError {
+                data: &error,
+                attributes,
+            }
         }
-        Reply::Bulk(bytes) => BorrowedFrame::BlobString { data: bytes, attributes },
+        Reply::Bulk(bytes) => BorrowedFrame::BlobString {
+            data: bytes,
+            attributes,
+        },
         Reply::Verbatim(text) => BorrowedFrame::VerbatimString {
             data: text.as_bytes(),
             format: VerbatimStringFormat::Text,
@@ -161,11 +170,19 @@ mod tests {
     fn each_kind_has_its_bytes_in_both_versions() {
         for (reply, resp2, resp3) in [
             (Reply::OK, "+OK\r\n", "+OK\r\n"),
-            (Reply::Error("ERR a\r\nb".into()), "-ERR a  b\r\n", "-ERR a  b\r\n"),
+            (
+                Reply::Error("ERR a\r\nb".into()),
+                "-ERR a  b\r\n",
+                "-ERR a  b\r\n",
+            ),
             (Reply::Null, "$-1\r\n", "_\r\n"),
             (Reply::text("ab"), "$2\r\nab\r\n", "$2\r\nab\r\n"),
             (Reply::text(""), "$0\r\n\r\n", "$0\r\n\r\n"),
-            (Reply::Verbatim("ab".into()), "$2\r\nab\r\n", "=6\r\ntxt:ab\r\n"),
+            (
+                Reply::Verbatim("ab".into()),
+                "$2\r\nab\r\n",
+                "=6\r\ntxt:ab\r\n",
+            ),
             (
                 Reply::Array(vec![Reply::Integer(1), Reply::Null]),
                 "*2\r\n:1\r\n$-1\r\n",
@@ -185,8 +202,17 @@ mod tests {
 
     #[test]
     fn every_integer_is_written_in_full() {
-        for value in [0, i64::MIN, i64::MAX, 999_999_999_999_999, 999_999_999_999_999_999] {
-            assert_eq!(bytes(&Reply::Integer(value), Version::Resp2), format!(":{value}\r\n"));
+        for value in [
+            0,
+            i64::MIN,
+            i64::MAX,
+            999_999_999_999_999,
+            999_999_999_999_999_999,
+        ] {
+            assert_eq!(
+                bytes(&Reply::Integer(value), Version::Resp2),
+                format!(":{value}\r\n")
+            );
         }
     }
 }

@@ -177,7 +177,8 @@ impl Scanner {
         }
         let length = decimal(&buffer[self.at + 1..line.end])
             .filter(|length| (0..=BULK_MAX).contains(length))
-            .ok_or_else(|| ProtocolError("invalid bulk length".into()))? as usize;
+            .ok_or_else(|| ProtocolError("invalid bulk length".into()))?
+            as usize;
         self.at = line.end + 2;
         self.bulk = Some(length);
         self.size = self.size.saturating_add(length);
@@ -320,7 +321,12 @@ mod tests {
     }
 
     fn request(words: &[&str]) -> Scanned {
-        Scanned::Request(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect())
+        Scanned::Request(
+            words
+                .iter()
+                .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -379,6 +385,9 @@ mod tests {
         assert_eq!(scan(&line, 4096).unwrap_err().0, "too big inline request");
         let mut header = vec![b'1'; LINE_MAX];
         header[0] = b'*';
-        assert_eq!(scan(&header, 4096).unwrap_err().0, "too big mbulk count string");
+        assert_eq!(
+            scan(&header, 4096).unwrap_err().0,
+            "too big mbulk count string"
+        );
     }
 }

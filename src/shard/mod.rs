@@ -1,0 +1,256 @@
+//! The shards: where the truth is. One contract, over PostgreSQL ([`postgres`]) and SQLite
+//! ([`sqlite`]), with a breaker in front of each.
+
+mod breaker;
+mod fold;
+pub mod identity;
+mod open;
+mod postgres;
+mod sqlite;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::command::{Mutation, Outcome, Row, Timestamp};
+use crate::error::Error;
+use crate::routing::ShardId;
+
+use breaker::Breaker;
+use identity::Identity;
+pub use open::{OpenError, Settings, Shards, open};
+
+/// A change to one key.
+pub type Operation = (Bytes, Mutation);
+
+/// Longest key, in bytes.
+pub const KEY_MAX: usize = 1024 * 1024;
+
+/// What a read found.
+#[derive(Debug)]
+pub struct Reading {
+    /// The row that was live at the shard's now; one for each key asked, in order.
+    pub rows: Vec<Option<Row>>,
+    /// The shard's now, somewhere between the question and its answer; `None` if no row was found,
+    /// so that no clock was needed.
+    pub now: Option<Timestamp>,
+}
+
+/// Why a backend did not do what was asked. [`Shard`] turns it into the [`Error`] of its clients.
+#[derive(Debug)]
+enum Failure {
+    /// No connection could be had; nothing was sent.
+    Unreachable(String),
+    /// The connection was lost, or no answer came in time, after something had been sent.
+    Lost(String),
+    /// The same, but so early that nothing can have been committed.
+    Interrupted(String),
+    /// The database answered with an error; what was asked did not happen.
+    Refused(String),
+    /// It is a database that must not be used: the identity is another's.
+    Foreign(String),
+}
+
+enum Backend {
+    Postgres(postgres::PostgresShard),
+    Sqlite(sqlite::SqliteShard),
+}
+
+/// Both backends have the same methods; this picks the one at hand.
+macro_rules! on_backend {
+    ($shard:expr, $backend:ident => $call:expr) => {
+        match &$shard.backend {
+            Backend::Postgres($backend) => $call,
+            Backend::Sqlite($backend) => $call,
+        }
+    };
+}
+
+/// One shard.
+pub struct Shard {
+    id: ShardId,
+    /// The configuration variable that names it, for messages.
+    variable: String,
+    backend: Backend,
+    breaker: Breaker,
+    /// What the database has to say of itself; set once the deployment is known.
+    identity: std::sync::OnceLock<Identity>,
+}
+
+impl Shard {
+    fn new(id: ShardId, variable: String, backend: Backend) -> Self {
+        Self {
+            id,
+            variable,
+            backend,
+            breaker: Breaker::open("it has not been reached yet".into()),
+            identity: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The rows of `keys`, read on the primary in autocommit.
+    ///
+    /// # Errors
+    ///
+    /// The shard is down or refused.
+    pub async fn read(&self, keys: &[Bytes]) -> Result<Reading, Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.read(keys).await);
+        self.judge(result, Asked::ToRead)
+    }
+
+    /// Applies `operations` in order and commits them as one: all or none. Outcomes are in order.
+    /// When this returns `Ok`, they are durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutcomeUnknown`] if the connection was lost with the commit under way; any other
+    /// error means that nothing was changed.
+    pub async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.write(operations).await);
+        self.judge(result, Asked::ToWrite)
+    }
+
+    /// Deletes every row.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Shard::write).
+    pub async fn clear(&self) -> Result<(), Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.clear().await);
+        self.judge(result, Asked::ToWrite)
+    }
+
+    /// The number of live rows: exact on small tables, an estimate of the database's own
+    /// statistics on large ones, so that it stays cheap.
+    ///
+    /// # Errors
+    ///
+    /// The shard is down or refused.
+    pub async fn count(&self) -> Result<u64, Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.count().await);
+        self.judge(result, Asked::ToRead)
+    }
+
+    /// Deletes at most `limit` rows that have expired; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// The shard is down or refused.
+    pub async fn sweep(&self, limit: u32) -> Result<u64, Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.sweep(limit).await);
+        // A sweep that may have happened and one that did not are the same to everybody.
+        self.judge(result, Asked::ToRead)
+    }
+
+    /// `Err` with the reason while the shard is down.
+    pub fn state(&self) -> Result<(), String> {
+        self.breaker.state()
+    }
+
+    /// Connections that are open now.
+    pub fn pool_size(&self) -> usize {
+        on_backend!(self, backend => backend.pool_size())
+    }
+
+    /// Looks whether the shard answers and is the right one, and opens or closes the breaker.
+    /// Returns the shard's now, with the instant at which it was asked.
+    pub async fn probe(&self) -> Option<(Instant, Timestamp)> {
+        let Some(expected) = self.identity.get() else {
+            return None;
+        };
+        let asked = Instant::now();
+        match on_backend!(self, backend => backend.verify(expected).await) {
+            Ok(now) => {
+                if self.breaker.close() {
+                    tracing::info!(shard = %self.id, "shard is up");
+                }
+                on_backend!(self, backend => backend.keep_warm().await);
+                Some((asked, now))
+            }
+            // It answered. A pool without a free connection is busy, not down.
+            Err(Failure::Refused(_)) => None,
+            Err(failure) => {
+                self.trip(failure.to_string());
+                None
+            }
+        }
+    }
+
+    fn judge<T>(&self, result: Result<T, Failure>, asked: Asked) -> Result<T, Error> {
+        let shard = self.id;
+        match result {
+            Ok(value) => {
+                self.breaker.succeeded();
+                Ok(value)
+            }
+            Err(Failure::Refused(reason)) => Err(Error::ShardRefused { shard, reason }),
+            Err(Failure::Unreachable(reason) | Failure::Foreign(reason)) => {
+                self.trip(reason.clone());
+                Err(Error::ShardDown { shard, reason })
+            }
+            Err(Failure::Interrupted(reason)) => {
+                self.note_loss(&reason);
+                Err(Error::ShardDown { shard, reason })
+            }
+            Err(Failure::Lost(reason)) => {
+                self.note_loss(&reason);
+                Err(match asked {
+                    Asked::ToRead => Error::ShardDown { shard, reason },
+                    Asked::ToWrite => Error::OutcomeUnknown { shard, reason },
+                })
+            }
+        }
+    }
+
+    fn note_loss(&self, reason: &str) {
+        if self.breaker.failed() {
+            self.trip(reason.to_owned());
+        }
+    }
+
+    fn trip(&self, reason: String) {
+        if self.breaker.trip(reason.clone()) {
+            tracing::warn!(shard = %self.id, variable = %self.variable, %reason, "shard is down");
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Asked {
+    ToRead,
+    ToWrite,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Unreachable(reason)
+            | Failure::Lost(reason)
+            | Failure::Interrupted(reason)
+            | Failure::Refused(reason)
+            | Failure::Foreign(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// How long a statement may take beyond what the server was told, before the connection is given
+/// up: the server's own time-out is the better one, as it tells what happened.
+const GRACE: Duration = Duration::from_secs(1);

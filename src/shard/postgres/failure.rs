@@ -1,0 +1,43 @@
+//! What an error of tokio-postgres says about the effect of the statement.
+
+use std::error::Error;
+
+use tokio_postgres::error::SqlState;
+
+use super::Failure;
+
+/// The error with its causes; tokio-postgres alone says only 'db error'.
+pub(super) fn described(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Sorts the error of a statement that had been sent.
+pub(super) fn classify(error: &tokio_postgres::Error) -> Failure {
+    let Some(db_error) = error.as_db_error() else {
+        return Failure::Lost(described(error));
+    };
+    let text = format!(
+        "{} (SQLSTATE {})",
+        db_error.message(),
+        db_error.code().code()
+    );
+    match db_error.code() {
+        // The server ended the session. With a commit under way, that may have come after it.
+        &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
+            Failure::Lost(text)
+        }
+        // A primary that became a standby: nothing was written, and nothing will be.
+        &SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Unreachable(text),
+        _ => Failure::Refused(text),
+    }
+}

@@ -1,0 +1,216 @@
+//! A shard in a PostgreSQL database.
+
+mod claim;
+mod failure;
+mod pool;
+mod statements;
+mod stored;
+mod write;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deadpool_postgres::{Object, Pool};
+use tokio_postgres::Row as PgRow;
+
+use self::failure::{classify, described};
+use self::stored::{PgTimestamp, stored_key};
+use super::identity::Identity;
+use super::{Failure, GRACE, Reading, Settings};
+use crate::command::{Row, Stamp, Timestamp};
+
+pub(super) use claim::Claim;
+
+/// Up to this size of the table, rows are counted one by one (some 10 ms).
+const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
+
+pub(super) struct PostgresShard {
+    pool: Pool,
+    pool_min_size: usize,
+    query_timeout: Duration,
+}
+
+impl PostgresShard {
+    pub(super) fn new(
+        config: &tokio_postgres::Config,
+        name: &str,
+        settings: &Settings,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            pool: pool::build(config, name, settings)?,
+            pool_min_size: settings.pool_min_size,
+            query_timeout: settings.query_timeout,
+        })
+    }
+
+    pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
+        match self.read_once(keys).await {
+            // The server closed an idle connection: a read can be repeated on another.
+            Err(Failure::Lost(_)) => self.read_once(keys).await,
+            other => other,
+        }
+    }
+
+    async fn read_once(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
+        let wanted: Vec<_> = keys.iter().map(|key| stored_key(key)).collect();
+        let parameter: Vec<&[u8]> = wanted.iter().map(AsRef::as_ref).collect();
+        let found = self
+            .on_connection(async |connection| {
+                let statement = connection.prepare_cached(statements::READ).await?;
+                connection.query(&statement, &[&parameter]).await
+            })
+            .await?;
+        let mut now = None;
+        let mut rows = HashMap::with_capacity(found.len());
+        for pg_row in &found {
+            let at = timestamp(pg_row, 6)?;
+            now = now.max(Some(at));
+            let (key, row) = decode(pg_row)?;
+            if row.is_live(at) {
+                rows.insert(key, row);
+            }
+        }
+        Ok(Reading {
+            rows: parameter
+                .iter()
+                .map(|key| rows.get(*key).cloned())
+                .collect(),
+            now,
+        })
+    }
+
+    pub(super) async fn clear(&self) -> Result<(), Failure> {
+        self.on_connection(async |connection| connection.batch_execute(statements::CLEAR).await)
+            .await
+    }
+
+    pub(super) async fn count(&self) -> Result<u64, Failure> {
+        let row = self
+            .on_connection(async |connection| {
+                let size = connection.prepare_cached(statements::SIZE).await?;
+                let size = connection.query_one(&size, &[]).await?;
+                if size.try_get::<_, i64>(0)? > COUNT_EXACTLY_MAX_BYTES {
+                    return size.try_get::<_, i64>(1);
+                }
+                let count = connection.prepare_cached(statements::COUNT).await?;
+                connection.query_one(&count, &[]).await?.try_get(0)
+            })
+            .await?;
+        Ok(row.max(0) as u64)
+    }
+
+    pub(super) async fn sweep(&self, limit: u32) -> Result<u64, Failure> {
+        self.on_connection(async |connection| {
+            let statement = connection.prepare_cached(statements::SWEEP).await?;
+            connection.execute(&statement, &[&i64::from(limit)]).await
+        })
+        .await
+    }
+
+    /// Looks whether the server is a primary and the database still the one that is expected.
+    pub(super) async fn verify(&self, expected: &Identity) -> Result<Timestamp, Failure> {
+        let (server, found) = self
+            .on_connection(async |connection| {
+                let server = connection.query_one(statements::SERVER, &[]).await?;
+                Ok((server, claim::read_identity(connection).await?))
+            })
+            .await?;
+        claim::refuse_standby(&server)?;
+        match found {
+            Some(found) if found == *expected => timestamp(&server, 1),
+            Some(found) => Err(Failure::Foreign(format!(
+                "the database is now that of shard_{} of {} in deployment {}, not the one that was here before",
+                found.shard_id, found.num_shards, found.deployment
+            ))),
+            None => Err(Failure::Foreign(
+                "the database is now empty; it is not the one that was here before".into(),
+            )),
+        }
+    }
+
+    pub(super) fn pool_size(&self) -> usize {
+        self.pool.status().size
+    }
+
+    /// Opens connections until the pool has its least size. deadpool only opens on demand.
+    pub(super) async fn keep_warm(&self) {
+        let missing = self.pool_min_size.saturating_sub(self.pool.status().size);
+        // All at once: one that is returned would be handed out again instead of a new one.
+        let mut held = Vec::with_capacity(missing);
+        for _ in 0..self
+            .pool
+            .status()
+            .available
+            .saturating_add(missing)
+            .min(self.pool_min_size)
+        {
+            match self.pool.get().await {
+                Ok(connection) => held.push(connection),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) async fn claim(&self) -> Result<Claim, Failure> {
+        self.connection()
+            .await
+            .map(|connection| Claim::new(connection, self.query_timeout))
+    }
+
+    async fn connection(&self) -> Result<Object, Failure> {
+        self.pool.get().await.map_err(pool::describe)
+    }
+
+    /// Runs `work` on a pooled connection with a bound on its time. A connection whose answer did
+    /// not come is closed: its next user would wait behind the old statement.
+    async fn on_connection<T>(
+        &self,
+        work: impl AsyncFnOnce(&deadpool_postgres::ClientWrapper) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Failure> {
+        let connection = self.connection().await?;
+        match tokio::time::timeout(self.query_timeout + GRACE, work(&connection)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_elapsed) => {
+                drop(Object::take(connection));
+                Err(no_answer(self.query_timeout + GRACE))
+            }
+        }
+    }
+}
+
+fn no_answer(after: Duration) -> Failure {
+    Failure::Lost(format!("no answer within {} ms", after.as_millis()))
+}
+
+/// A column can't be read: the table is not the one that this program made.
+fn misread(error: tokio_postgres::Error) -> Failure {
+    Failure::Refused(format!(
+        "unexpected contents of a table: {}",
+        described(&error)
+    ))
+}
+
+fn timestamp(row: &PgRow, column: usize) -> Result<Timestamp, Failure> {
+    row.try_get::<_, PgTimestamp>(column)
+        .map(|at| at.0)
+        .map_err(misread)
+}
+
+/// The first six columns of a read: the stored key and the row.
+fn decode(row: &PgRow) -> Result<(Vec<u8>, Row), Failure> {
+    let read = || -> Result<_, tokio_postgres::Error> {
+        Ok((
+            row.try_get::<_, &[u8]>(0)?.to_vec(),
+            Row {
+                value: Bytes::copy_from_slice(row.try_get(1)?),
+                created_at: row.try_get::<_, PgTimestamp>(2)?.0,
+                updated_at: row.try_get::<_, PgTimestamp>(3)?.0,
+                expires_at: row.try_get::<_, Option<PgTimestamp>>(4)?.map(|at| at.0),
+                stamp: Stamp::from_bits(row.try_get::<_, i64>(5)? as u64),
+            },
+        ))
+    };
+    read().map_err(misread)
+}

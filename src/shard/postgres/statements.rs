@@ -1,0 +1,136 @@
+//! The SQL, all of it constant, so that each connection prepares each statement once.
+
+/// The tables. Safe to run again; the caller holds the start-up lock, since concurrent
+/// `CREATE TABLE IF NOT EXISTS` may fail on a unique index of the catalogue.
+///
+/// The fill factor leaves room on each page, so that an overwrite can stay on it (a HOT update)
+/// and touches no index.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS respgres_kv (
+    key bytea PRIMARY KEY,
+    long_key bytea,
+    value bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    stamp bigint NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX IF NOT EXISTS respgres_kv_expiry ON respgres_kv (expires_at)
+    WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS respgres_identity (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    deployment_id text NOT NULL,
+    shard_id integer NOT NULL,
+    num_shards integer NOT NULL,
+    routing text NOT NULL,
+    schema_version integer NOT NULL,
+    founded_at timestamptz NOT NULL DEFAULT now()
+);";
+
+/// Settings of each connection. Every statement here goes by an index; a plan that was made while
+/// the table was empty, and is kept for the life of the connection, must not be a sequential scan.
+/// The penalty that this puts on plans would wake the JIT compiler.
+pub(super) const SESSION: &str = "
+SET enable_seqscan = off;
+SET jit = off;
+SET client_min_messages = warning;";
+
+pub(super) const READ: &str = "
+SELECT key, value, created_at, updated_at, expires_at, stamp, clock_timestamp()
+FROM respgres_kv WHERE key = ANY($1::bytea[])";
+
+/// Group commit: many SETs in one statement. Each key is in it once, and keys are sorted, so that
+/// two of these can't deadlock. `unnest` keeps the order.
+///
+/// A row that has expired is overwritten as if it were not there: `created_at` starts anew.
+pub(super) const UPSERT: &str = "
+INSERT INTO respgres_kv AS old (key, long_key, value, created_at, updated_at, expires_at, stamp)
+SELECT new.key, new.long_key, new.value, clock.now, clock.now,
+       CASE WHEN new.ttl_micros IS NULL THEN new.expires_at
+            ELSE clock.now + new.ttl_micros * interval '1 microsecond' END,
+       new.stamp
+FROM (SELECT clock_timestamp() AS now) AS clock,
+     unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::timestamptz[], $6::bigint[])
+         AS new (key, long_key, value, ttl_micros, expires_at, stamp)
+ON CONFLICT (key) DO UPDATE SET
+    value = excluded.value,
+    updated_at = excluded.updated_at,
+    expires_at = excluded.expires_at,
+    stamp = excluded.stamp,
+    created_at = CASE WHEN old.expires_at <= excluded.updated_at
+                      THEN excluded.created_at ELSE old.created_at END";
+
+/// Locks keys that may be absent: an absent one gets a row that has always been expired, one that
+/// is there is locked and left as it is (a false WHERE still locks). In the order of the keys.
+pub(super) const LOCK_OR_RESERVE: &str = "
+INSERT INTO respgres_kv AS old (key, value, created_at, updated_at, expires_at, stamp)
+SELECT new.key, '', '-infinity', '-infinity', '-infinity', 0
+FROM unnest($1::bytea[]) AS new (key)
+ON CONFLICT (key) DO UPDATE SET stamp = old.stamp WHERE false";
+
+/// The rows as they are under their locks, in the order of the keys.
+pub(super) const READ_FOR_UPDATE: &str = "
+SELECT key, value, created_at, updated_at, expires_at, stamp
+FROM respgres_kv WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE";
+
+/// The instant at which a transaction decides. Asked after the locks were granted: waiting for
+/// them may have taken time.
+pub(super) const NOW: &str = "SELECT clock_timestamp()";
+
+/// Writes rows under their locks.
+pub(super) const STORE: &str = "
+INSERT INTO respgres_kv (key, long_key, value, created_at, updated_at, expires_at, stamp)
+SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::timestamptz[],
+                     $6::timestamptz[], $7::bigint[])
+ON CONFLICT (key) DO UPDATE SET
+    value = excluded.value, created_at = excluded.created_at, updated_at = excluded.updated_at,
+    expires_at = excluded.expires_at, stamp = excluded.stamp";
+
+/// Deletes rows under their locks.
+pub(super) const REMOVE: &str = "DELETE FROM respgres_kv WHERE key = ANY($1::bytea[])";
+
+/// `now()` rather than `clock_timestamp()`: only a stable function can use the index. SKIP LOCKED:
+/// never in anybody's way, and no deadlock with a batch.
+pub(super) const SWEEP: &str = "
+DELETE FROM respgres_kv WHERE key IN (
+    SELECT key FROM respgres_kv WHERE expires_at <= now()
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
+
+/// Bytes of the table, and what the statistics say of its rows; the latter lags a little, and after
+/// a crash of the server until the next ANALYZE.
+pub(super) const SIZE: &str = "
+SELECT pg_relation_size(c.oid),
+       greatest(
+           coalesce(pg_stat_get_live_tuples(c.oid), 0),
+           CASE WHEN c.relpages > 0
+                THEN (c.reltuples * (pg_relation_size(c.oid) / 8192.0) / c.relpages)::bigint
+                ELSE 0 END)
+FROM pg_class AS c WHERE c.oid = 'respgres_kv'::regclass";
+
+pub(super) const COUNT: &str = "
+SELECT count(*) FROM respgres_kv WHERE expires_at IS NULL OR expires_at > clock_timestamp()";
+
+pub(super) const CLEAR: &str = "TRUNCATE respgres_kv";
+
+pub(super) const HAS_IDENTITY: &str = "SELECT to_regclass('respgres_identity') IS NOT NULL";
+
+pub(super) const IDENTITY: &str = "
+SELECT deployment_id, shard_id, num_shards, routing, schema_version FROM respgres_identity";
+
+pub(super) const WRITE_IDENTITY: &str = "
+INSERT INTO respgres_identity (deployment_id, shard_id, num_shards, routing, schema_version)
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+
+/// Whether this is a primary, what time it is, and the settings on which durability rests.
+pub(super) const SERVER: &str = "
+SELECT pg_is_in_recovery(), clock_timestamp(), current_setting('fsync'),
+       current_setting('full_page_writes'), current_setting('synchronous_commit')";
+
+/// The start-up lock: one proxy at a time looks at the identities and founds a deployment.
+pub(super) const LOCK_START: &str = "SELECT pg_advisory_lock(1919251312, 1)";
+
+/// A lock that only this process knows. A second session that can't have it is in a database that
+/// this process already holds it in: two URLs name one database.
+pub(super) const MARK: &str = "SELECT pg_try_advisory_lock($1)";
+
+pub(super) const UNLOCK_ALL: &str = "SELECT pg_advisory_unlock_all()";

@@ -1,0 +1,325 @@
+//! A shard in an SQLite file: the embedded default.
+//!
+//! One thread writes, as SQLite has one writer anyway; another reads, so that reads do not wait for
+//! a commit. `synchronous=FULL` in WAL mode: a commit that was acknowledged survives a power cut.
+//!
+//! The clock is this process's. The file is locked for it, so no other clock has a say.
+
+use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::fold::fold;
+use super::identity::Identity;
+use super::{Failure, Operation, Reading};
+use crate::command::{Outcome, Row, Stamp, Timestamp};
+
+/// Jobs that may wait for a thread. Lanes send one batch at a time, so few ever do.
+const JOBS_MAX: usize = 64;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS respgres_kv (
+        key BLOB PRIMARY KEY,
+        value BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        stamp INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS respgres_kv_expiry ON respgres_kv (expires_at)
+        WHERE expires_at IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS respgres_identity (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        deployment_id TEXT NOT NULL,
+        shard_id INTEGER NOT NULL,
+        num_shards INTEGER NOT NULL,
+        routing TEXT NOT NULL,
+        schema_version INTEGER NOT NULL
+    );";
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+pub(super) struct SqliteShard {
+    writer: mpsc::Sender<Job>,
+    reader: mpsc::Sender<Job>,
+    /// Held for the life of the process: the in-process cache would not see another's writes.
+    _lock: File,
+}
+
+impl SqliteShard {
+    /// Opens or makes the file.
+    ///
+    /// # Errors
+    ///
+    /// The text says what is wrong with the path.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        if let Some(directory) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                format!("can't make the directory {}: {error}", directory.display())
+            })?;
+        }
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| format!("can't make the lock file for {shown}: {error}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "{shown} is in use by another respgres; one process owns a SQLite shard (stop it, or give this one another DATA_DIR)"
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(format!("can't lock {shown}: {error}")),
+        }
+        let describe = |error: rusqlite::Error| format!("can't open {shown}: {error}");
+        let writer = connect(path).map_err(describe)?;
+        let reader = connect(path).map_err(describe)?;
+        Ok(Self {
+            writer: worker("sqlite-write", writer)?,
+            reader: worker("sqlite-read", reader)?,
+            _lock: lock,
+        })
+    }
+
+    pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
+        let keys = keys.to_vec();
+        run(&self.reader, move |connection| {
+            let now = now();
+            let rows = keys
+                .iter()
+                .map(|key| Ok(row(connection, key)?.filter(|row| row.is_live(now))))
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Reading {
+                rows,
+                now: Some(now),
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
+        let operations = operations.to_vec();
+        run(&self.writer, move |connection| {
+            let transaction = connection.transaction()?;
+            let mut current = HashMap::new();
+            for (key, _) in &operations {
+                if let Some(row) = row(&transaction, key)? {
+                    current.insert(key.clone(), row);
+                }
+            }
+            let folded = fold(&operations, current, now());
+            for (key, last) in folded.rows.iter().filter(|(_, last)| last.changed) {
+                match &last.row {
+                    Some(row) => put(&transaction, key, row)?,
+                    None => remove(&transaction, key)?,
+                }
+            }
+            transaction.commit()?;
+            Ok(folded.outcomes)
+        })
+        .await
+    }
+
+    pub(super) async fn clear(&self) -> Result<(), Failure> {
+        run(&self.writer, |connection| {
+            connection.execute("DELETE FROM respgres_kv", []).map(drop)
+        })
+        .await
+    }
+
+    /// Exact: a count of a local file's index takes microseconds for thousands of rows, and an
+    /// embedded database is not a large one.
+    pub(super) async fn count(&self) -> Result<u64, Failure> {
+        run(&self.reader, |connection| {
+            connection.query_row(
+                "SELECT (SELECT count(*) FROM respgres_kv)
+                      - (SELECT count(*) FROM respgres_kv WHERE expires_at <= ?1)",
+                [now().micros()],
+                |row| row.get::<_, i64>(0),
+            )
+        })
+        .await
+        .map(|count| count.max(0) as u64)
+    }
+
+    pub(super) async fn sweep(&self, limit: u32) -> Result<u64, Failure> {
+        run(&self.writer, move |connection| {
+            connection
+                .prepare_cached(
+                    "DELETE FROM respgres_kv WHERE key IN
+                        (SELECT key FROM respgres_kv WHERE expires_at <= ?1 LIMIT ?2)",
+                )?
+                .execute(params![now().micros(), limit])
+        })
+        .await
+        .map(|count| count as u64)
+    }
+
+    pub(super) fn pool_size(&self) -> usize {
+        2
+    }
+
+    pub(super) async fn keep_warm(&self) {}
+
+    pub(super) async fn identity(&self) -> Result<Option<Identity>, Failure> {
+        run(&self.writer, |connection| {
+            let exists = connection
+                .query_row("SELECT 1 FROM sqlite_master WHERE name = 'respgres_identity'", [], |_| Ok(()))
+                .optional()?;
+            if exists.is_none() {
+                return Ok(None);
+            }
+            connection
+                .query_row(
+                    "SELECT deployment_id, shard_id, num_shards, routing, schema_version FROM respgres_identity",
+                    [],
+                    |row| {
+                        Ok(Identity {
+                            deployment: row.get(0)?,
+                            shard_id: row.get(1)?,
+                            num_shards: row.get(2)?,
+                            routing: row.get(3)?,
+                            schema_version: row.get(4)?,
+                        })
+                    },
+                )
+                .optional()
+        })
+        .await
+    }
+
+    /// Makes the tables and writes who this is.
+    pub(super) async fn establish(&self, identity: &Identity) -> Result<(), Failure> {
+        let identity = identity.clone();
+        run(&self.writer, move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.execute(
+                "INSERT INTO respgres_identity VALUES (1, ?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+                params![
+                    identity.deployment,
+                    identity.shard_id,
+                    identity.num_shards,
+                    identity.routing,
+                    identity.schema_version
+                ],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    pub(super) async fn verify(&self, expected: &Identity) -> Result<Timestamp, Failure> {
+        match self.identity().await? {
+            Some(found) if found == *expected => Ok(now()),
+            _ => Err(Failure::Foreign(
+                "the file is no longer the one it was".into(),
+            )),
+        }
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn worker(name: &str, mut connection: Connection) -> Result<mpsc::Sender<Job>, String> {
+    let (sender, mut jobs) = mpsc::channel::<Job>(JOBS_MAX);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            while let Some(job) = jobs.blocking_recv() {
+                job(&mut connection);
+            }
+        })
+        .map_err(|error| format!("can't start a thread: {error}"))?;
+    Ok(sender)
+}
+
+async fn run<T: Send + 'static>(
+    worker: &mpsc::Sender<Job>,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let (done, result) = oneshot::channel();
+    let job: Job = Box::new(move |connection| {
+        // A caller that is gone no longer wants to know.
+        let _ = done.send(work(connection));
+    });
+    let stopped = || Failure::Unreachable("the SQLite thread has ended".into());
+    worker.send(job).await.map_err(|_| stopped())?;
+    // A failed commit of SQLite is rolled back, so the answer is definite.
+    result
+        .await
+        .map_err(|_| stopped())?
+        .map_err(|error| Failure::Refused(error.to_string()))
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn row(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Row>> {
+    connection
+        .prepare_cached(
+            "SELECT value, created_at, updated_at, expires_at, stamp FROM respgres_kv WHERE key = ?1",
+        )?
+        .query_row([key], |row| {
+            Ok(Row {
+                value: Bytes::from(row.get::<_, Vec<u8>>(0)?),
+                created_at: Timestamp::from_micros(row.get(1)?),
+                updated_at: Timestamp::from_micros(row.get(2)?),
+                expires_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
+                stamp: Stamp::from_bits(row.get::<_, i64>(4)? as u64),
+            })
+        })
+        .optional()
+}
+
+fn put(connection: &Connection, key: &[u8], row: &Row) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO respgres_kv (key, value, created_at, updated_at, expires_at, stamp)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                ON CONFLICT (key) DO UPDATE SET
+                    value = excluded.value, created_at = excluded.created_at,
+                    updated_at = excluded.updated_at, expires_at = excluded.expires_at,
+                    stamp = excluded.stamp",
+        )?
+        .execute(params![
+            key,
+            &row.value[..],
+            row.created_at.micros(),
+            row.updated_at.micros(),
+            row.expires_at.map(Timestamp::micros),
+            row.stamp.bits() as i64,
+        ])
+        .map(drop)
+}
+
+fn remove(connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM respgres_kv WHERE key = ?1")?
+        .execute([key])
+        .map(drop)
+}

@@ -1,0 +1,203 @@
+//! A proxy with its shards and its cache, over each of the backends.
+
+use super::http::Http;
+use super::postgres_server::PostgresServer;
+use super::proxy::{Proxy, ProxyBuilder};
+use super::redis_server::RedisServer;
+use super::resp::Conn;
+use super::scratch::Scratch;
+use super::shards::Shards;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    /// SQLite shards and the in-process cache: no configuration.
+    Embedded,
+    /// Databases on the shared PostgreSQL server, and a redis-server.
+    Postgres,
+    /// No proxy: a redis-server answers, as the reference.
+    RedisItself,
+}
+
+/// What to start for a test.
+#[derive(Clone)]
+pub struct Setup {
+    backend: Backend,
+    num_shards: usize,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// The embedded default.
+    pub fn embedded() -> Setup {
+        Setup::over(Backend::Embedded)
+    }
+
+    /// PostgreSQL and Redis.
+    pub fn postgres() -> Setup {
+        Setup::over(Backend::Postgres)
+    }
+
+    /// A real redis-server in the proxy's place.
+    pub fn redis_itself() -> Setup {
+        Setup::over(Backend::RedisItself)
+    }
+
+    fn over(backend: Backend) -> Setup {
+        Setup {
+            backend,
+            num_shards: 3,
+            env: Vec::new(),
+        }
+    }
+
+    /// Another number of shards than three.
+    pub fn shards(mut self, num_shards: usize) -> Setup {
+        self.num_shards = num_shards;
+        self
+    }
+
+    /// A variable for the proxy.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it, and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Deployment {
+        let dir = Scratch::new("deployment");
+        let mut builder = ProxyBuilder::new(dir.path());
+        let mut urls = Vec::new();
+        let mut redis = None;
+        match self.backend {
+            Backend::Embedded => {
+                builder = builder.env("DATA_DIR", dir.join("data").to_str().expect("a UTF-8 path"));
+                builder = builder.env("NUM_SHARDS", self.num_shards.to_string());
+            }
+            Backend::Postgres => {
+                urls = blank_databases(self.num_shards);
+                let server = RedisServer::start();
+                builder = builder.shard_urls(&urls).env("REDIS_URL", server.url());
+                redis = Some(server);
+            }
+            Backend::RedisItself => {
+                // One logical database, as the proxy has.
+                redis = Some(RedisServer::with_databases(1));
+            }
+        }
+        for (name, value) in &self.env {
+            builder = builder.env(name, value);
+        }
+        let proxy = (self.backend != Backend::RedisItself).then(|| builder.clone().start());
+        Deployment {
+            proxy,
+            redis,
+            urls,
+            builder,
+            dir,
+            backend: self.backend,
+        }
+    }
+}
+
+/// Databases on the shared PostgreSQL server.
+pub fn blank_databases(count: usize) -> Vec<String> {
+    (0..count)
+        .map(|_| PostgresServer::shared().create_database())
+        .collect()
+}
+
+/// A running proxy with all that belongs to it. Dropping it stops and removes everything.
+pub struct Deployment {
+    // The order of the fields is the order in which they are stopped.
+    proxy: Option<Proxy>,
+    redis: Option<RedisServer>,
+    urls: Vec<String>,
+    builder: ProxyBuilder,
+    dir: Scratch,
+    backend: Backend,
+}
+
+impl Deployment {
+    /// A RESP connection.
+    #[track_caller]
+    pub fn conn(&self) -> Conn {
+        Conn::open(&self.resp_addr())
+    }
+
+    /// Where RESP is spoken.
+    pub fn resp_addr(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => proxy.resp_addr().to_owned(),
+            None => self.redis().addr(),
+        }
+    }
+
+    /// An HTTP client.
+    pub fn http(&self) -> Http {
+        self.proxy().http()
+    }
+
+    /// The proxy.
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("there is a proxy")
+    }
+
+    /// The proxy, to be signalled.
+    pub fn proxy_mut(&mut self) -> &mut Proxy {
+        self.proxy.as_mut().expect("there is a proxy")
+    }
+
+    /// The redis-server.
+    pub fn redis(&self) -> &RedisServer {
+        self.redis.as_ref().expect("there is a redis-server")
+    }
+
+    /// The settings of the proxy, to start another one on the same shards.
+    pub fn builder(&self) -> ProxyBuilder {
+        self.builder.clone()
+    }
+
+    /// The URLs of the shards, where they are PostgreSQL databases.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// The directory in which the proxy runs.
+    pub fn dir(&self) -> &Scratch {
+        &self.dir
+    }
+
+    /// Whether the shards are SQLite files.
+    pub fn is_embedded(&self) -> bool {
+        self.backend == Backend::Embedded
+    }
+
+    /// Whether a real redis-server answers in the proxy's place.
+    pub fn is_redis_itself(&self) -> bool {
+        self.backend == Backend::RedisItself
+    }
+
+    /// The shards, for SQL.
+    pub fn shards(&self) -> Shards {
+        match self.backend {
+            Backend::Embedded => Shards::in_data_dir(&self.dir.join("data")),
+            _ => Shards::Postgres(self.urls.clone()),
+        }
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        self.proxy = None;
+        if std::thread::panicking() && self.backend == Backend::Postgres {
+            eprintln!(
+                "--- the shared PostgreSQL:\n{}",
+                PostgresServer::shared().log()
+            );
+        }
+        for url in &self.urls {
+            PostgresServer::shared().drop_database(url);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The harness: real servers on free ports, the proxy under test, and the clients that talk to them.
+//!
+//! Everything that is started is watched by a guardian (see `guardian`), so that nothing outlives the test process,
+//! however it ends.
+
+mod deployment;
+mod guardian;
+mod http;
+mod keys;
+mod load;
+mod ports;
+mod postgres_server;
+mod proxy;
+mod redis_server;
+mod resp;
+mod scratch;
+mod shards;
+mod suite;
+mod tools;
+mod wait;
+
+pub use deployment::{Deployment, Setup, blank_databases};
+pub use keys::{key_on, keys_on_each, shard_of};
+pub use load::{Acknowledged, Writers};
+pub use postgres_server::PostgresServer;
+pub use proxy::{Proxy, ProxyBuilder};
+pub use redis_server::RedisServer;
+pub(crate) use resp::args;
+pub use resp::{Conn, Reply, encode};
+pub use scratch::Scratch;
+pub use shards::{Shards, pg};
+pub(crate) use suite::{both_backends, with_reference};
+pub use tools::{redis_benchmark, redis_cli};
+pub use wait::{DEADLINE, eventually};

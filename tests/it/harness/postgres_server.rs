@@ -1,0 +1,253 @@
+//! PostgreSQL 15, started for the tests in a temporary directory.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::guardian::Guardian;
+use super::ports::free_port;
+use super::scratch::Scratch;
+use super::shards::pg;
+use super::wait::eventually;
+
+/// The superuser that initdb makes; connections are trusted.
+const USER: &str = "respgres";
+
+/// A server of its own process and data directory. Dropping it stops it.
+pub struct PostgresServer {
+    dir: Scratch,
+    port: u16,
+    settings: &'static [&'static str],
+    running: Option<Guardian>,
+}
+
+/// No durability, many connections: for the tests that share one server and never kill it.
+const SHARED: &[&str] = &[
+    "fsync=off",
+    "max_connections=500",
+    "shared_buffers=64MB",
+    "max_wal_size=256MB",
+];
+
+/// Durability as PostgreSQL has it by default.
+const SEPARATE: &[&str] = &["max_connections=60", "shared_buffers=16MB"];
+
+impl PostgresServer {
+    /// The one server that most tests share, each with databases of its own.
+    pub fn shared() -> &'static PostgresServer {
+        static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+        SERVER.get_or_init(|| PostgresServer::start(SHARED))
+    }
+
+    /// A server that the test may kill.
+    pub fn separate() -> PostgresServer {
+        PostgresServer::start(SEPARATE)
+    }
+
+    fn start(settings: &'static [&'static str]) -> PostgresServer {
+        let dir = Scratch::new("postgres");
+        let status = Command::new("cp")
+            .arg("-a")
+            .arg(initialised_data())
+            .arg(dir.join("data"))
+            .status();
+        assert!(
+            status.expect("cp can be started").success(),
+            "the data directory can be copied"
+        );
+        let mut server = PostgresServer {
+            dir,
+            port: 0,
+            settings,
+            running: None,
+        };
+        for _attempt in 0..10 {
+            server.port = free_port();
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL did not start:\n{}", server.log());
+    }
+
+    /// Starts the process on the port it has; false if it ended, which a taken port makes it do.
+    fn launch(&mut self) -> bool {
+        let data = self.dir.join("data");
+        let mut command = as_postgres(&program("postgres"));
+        command
+            .arg("-D")
+            .arg(&data)
+            .arg("-p")
+            .arg(self.port.to_string());
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "autovacuum=off",
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        for setting in self.settings {
+            command.arg("-c").arg(setting);
+        }
+        command.current_dir("/");
+        // SIGQUIT: stop at once, and leave the data as a crash would.
+        let mut guardian = Guardian::spawn(&command, &self.dir.join("log"), Signal::SIGQUIT);
+        let url = self.url("postgres");
+        let ready = eventually("PostgreSQL answers or ends", || {
+            if guardian.exit_within(Duration::ZERO).is_some() {
+                return Some(false);
+            }
+            let mut client = pg(&url).ok()?;
+            let row = client.query_one("show data_directory", &[]).ok()?;
+            Some(Path::new(row.get::<_, &str>(0)) == data)
+        });
+        if ready {
+            self.running = Some(guardian);
+        }
+        ready
+    }
+
+    /// The URL of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes an empty database with a name of its own, and returns its URL.
+    pub fn create_database(&self) -> String {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut client = pg(&self.url("postgres")).expect("the server accepts connections");
+        client
+            .batch_execute(&format!("create database {name} template template0"))
+            .expect("a database can be made");
+        self.url(&name)
+    }
+
+    /// Removes a database made by `create_database`, whoever is still connected to it.
+    pub fn drop_database(&self, url: &str) {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        let mut client = pg(&self.url("postgres")).expect("the server accepts connections");
+        client
+            .batch_execute(&format!("drop database if exists {name} with (force)"))
+            .expect("it can be dropped");
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
+    /// Ends the server as a crash does: nothing is written any more.
+    pub fn crash(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it again on its data and its port.
+    pub fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        // Backends of the crashed server may keep its shared memory for a moment; then it is tried again.
+        eventually("PostgreSQL starts again", || self.launch().then_some(()));
+    }
+
+    /// The end of what it logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.dir.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- PostgreSQL on port {}:\n{}", self.port, self.log());
+        }
+        self.running = None;
+    }
+}
+
+/// A data directory made by initdb once, from which every server's is copied.
+fn initialised_data() -> &'static Path {
+    static MADE: OnceLock<Scratch> = OnceLock::new();
+    let dir = MADE.get_or_init(|| {
+        let dir = Scratch::new("initdb");
+        if is_root() {
+            let status = Command::new("chown")
+                .arg("postgres")
+                .arg(dir.path())
+                .status();
+            assert!(
+                status.expect("chown can be started").success(),
+                "root can give a directory away"
+            );
+        }
+        let mut command = as_postgres(&program("initdb"));
+        command.arg("-D").arg(dir.join("data")).args([
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]);
+        // Small WAL files: a copy for each server should cost little.
+        command
+            .args(["--no-sync", "--no-instructions", "--wal-segsize=1"])
+            .current_dir("/");
+        let output = command.output().expect("initdb can be started");
+        assert!(
+            output.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        dir
+    });
+    static DATA: OnceLock<PathBuf> = OnceLock::new();
+    DATA.get_or_init(|| dir.join("data"))
+}
+
+/// PostgreSQL refuses to run as root; then it runs as the user that its package makes.
+fn as_postgres(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--init-groups",
+            "--",
+        ])
+        .arg(program);
+    command
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// A program of the server's package, which is usually not on the PATH.
+fn program(name: &str) -> PathBuf {
+    let debian = Path::new("/usr/lib/postgresql/15/bin").join(name);
+    if debian.exists() {
+        return debian;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|program| program.exists());
+    found.unwrap_or_else(|| {
+        panic!(
+            "PostgreSQL 15's {name} is neither in {} nor on the PATH",
+            debian.display()
+        )
+    })
+}

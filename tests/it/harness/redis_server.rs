@@ -1,0 +1,140 @@
+//! Redis 7, started for one test, that may kill, restart and pause it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::guardian::Guardian;
+use super::ports::free_port;
+use super::resp::Conn;
+use super::scratch::Scratch;
+use super::wait::eventually;
+
+/// A redis-server without persistence. Dropping it stops it.
+pub struct RedisServer {
+    dir: Scratch,
+    port: u16,
+    databases: u32,
+    running: Option<Guardian>,
+}
+
+impl RedisServer {
+    /// Starts one as it is by default.
+    pub fn start() -> RedisServer {
+        RedisServer::with_databases(16)
+    }
+
+    /// Starts one with a number of logical databases.
+    pub fn with_databases(databases: u32) -> RedisServer {
+        let mut server = RedisServer::stopped(databases);
+        for _attempt in 0..10 {
+            if server.launch() {
+                return server;
+            }
+            server.port = free_port();
+        }
+        panic!("redis-server did not start:\n{}", server.log());
+    }
+
+    /// One that has a port, but does not run yet.
+    pub fn down() -> RedisServer {
+        RedisServer::stopped(16)
+    }
+
+    fn stopped(databases: u32) -> RedisServer {
+        RedisServer {
+            dir: Scratch::new("redis"),
+            port: free_port(),
+            databases,
+            running: None,
+        }
+    }
+
+    fn launch(&mut self) -> bool {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command
+            .arg("--port")
+            .arg(self.port.to_string())
+            .arg("--databases")
+            .arg(self.databases.to_string());
+        command
+            .arg("--dir")
+            .arg(self.dir.path())
+            .current_dir(self.dir.path());
+        let mut guardian = Guardian::spawn(&command, &self.dir.join("log"), Signal::SIGKILL);
+        let ready = eventually("redis-server answers or ends", || {
+            if guardian.exit_within(Duration::ZERO).is_some() {
+                return Some(false);
+            }
+            let info = Conn::try_open(&self.addr())?.info("server");
+            Some(info.contains(&format!("process_id:{}\r\n", guardian.pid())))
+        });
+        if ready {
+            self.running = Some(guardian);
+        }
+        ready
+    }
+
+    /// Host and port.
+    pub fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// As REDIS_URL wants it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// A connection past the proxy.
+    pub fn conn(&self) -> Conn {
+        Conn::open(&self.addr())
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
+    /// Ends it with SIGKILL; what it held is gone.
+    pub fn crash(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it again on its port, empty.
+    pub fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        eventually("redis-server starts again", || self.launch().then_some(()));
+    }
+
+    /// Stops the process in its tracks: it holds its connections and answers nothing.
+    pub fn pause(&mut self) {
+        self.running
+            .as_mut()
+            .expect("it runs")
+            .signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&mut self) {
+        self.running
+            .as_mut()
+            .expect("it runs")
+            .signal(Signal::SIGCONT);
+    }
+
+    fn log(&self) -> String {
+        let log = std::fs::read(self.dir.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- redis-server on port {}:\n{}", self.port, self.log());
+        }
+        self.running = None;
+    }
+}
