@@ -294,7 +294,7 @@ impl RedisCache {
                 })
                 .await?;
         }
-        duty.is_done();
+        duty.discharge();
         Ok(())
     }
 
@@ -320,7 +320,7 @@ impl RedisCache {
                 )
                 .await?;
         }
-        duty.is_done();
+        duty.discharge();
         Ok(())
     }
 
@@ -338,7 +338,7 @@ impl RedisCache {
                 return Err(Unavailable);
             }
         }
-        duty.is_done();
+        duty.discharge();
         Ok(())
     }
 
@@ -348,6 +348,10 @@ impl RedisCache {
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a number to report; nobody asks for emptiness"
+    )]
     pub async fn len(&self) -> u64 {
         let Ok(generation) = self.shared.serving() else {
             return 0;
@@ -362,7 +366,7 @@ impl RedisCache {
     }
 }
 
-/// A step that must happen. Unless it [is done](Duty::is_done), the generation ends, and with it
+/// A step that must happen. Unless it is [discharged](Duty::discharge), the generation ends, and with it
 /// whatever the step has left undone: also when the step's future is dropped.
 struct Duty<'a> {
     shared: &'a Shared,
@@ -371,7 +375,7 @@ struct Duty<'a> {
 }
 
 impl Duty<'_> {
-    fn is_done(mut self) {
+    fn discharge(mut self) {
         self.is_done = true;
     }
 }
