@@ -1,5 +1,5 @@
-//! The cache in front of the shards: one contract, over Redis ([`redis`]) and in the process
-//! ([`memory`]).
+//! The cache in front of the shards: one contract, over Redis ([`RedisCache`]) and in the process
+//! ([`MemoryCache`]).
 //!
 //! An entry is in one of three states, and changes only by the steps below, each atomic over one
 //! entry. They are what keeps a plain cache-aside from returning stale values:
@@ -183,14 +183,10 @@ impl Cache {
     }
 
     /// Entries in the cache, those of other users of the same Redis included; 0 if unavailable.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a number to report; nobody asks for emptiness"
-    )]
-    pub async fn len(&self) -> u64 {
+    pub async fn entry_count(&self) -> u64 {
         match self {
-            Cache::Memory(cache) => cache.len(),
-            Cache::Redis(cache) => cache.len().await,
+            Cache::Memory(cache) => cache.entry_count(),
+            Cache::Redis(cache) => cache.entry_count().await,
         }
     }
 }

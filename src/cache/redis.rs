@@ -348,11 +348,7 @@ impl RedisCache {
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a number to report; nobody asks for emptiness"
-    )]
-    pub async fn len(&self) -> u64 {
+    pub async fn entry_count(&self) -> u64 {
         let Ok(generation) = self.shared.serving() else {
             return 0;
         };

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
@@ -17,6 +18,11 @@ use super::tests::{TTL, name, row, sighting};
 use super::{Cached, Lease, RedisCache, Token, Unavailable};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+fn named(namespace: &str) -> Arc<OnceLock<String>> {
+    Arc::new(OnceLock::from(namespace.to_owned()))
+}
+
 /// Longer than a server on a busy machine may take; the default is for production.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -83,7 +89,7 @@ impl Server {
         Settings {
             ttl: TTL,
             timeout: TIMEOUT,
-            namespace: "test".to_owned(),
+            namespace: named("test"),
             purge_at_start: false,
         }
     }
@@ -167,7 +173,7 @@ async fn assert_unavailable(cache: &RedisCache) {
     assert_eq!(cache.settle(&seen).await, Err(Unavailable));
     assert_eq!(cache.fin(&[name("k")]).await, Err(Unavailable));
     assert_eq!(cache.clear().await, Err(Unavailable));
-    assert_eq!(cache.len().await, 0);
+    assert_eq!(cache.entry_count().await, 0);
     assert!(
         since.elapsed() < TIMEOUT / 2,
         "it took {:?}",
@@ -207,10 +213,10 @@ async fn a_purge_takes_this_namespace_and_nothing_else() {
     let server = Server::start(&[]);
     let odd = "te*st[a-z]\\?:0";
     let mine = server
-        .cache_with(|settings| settings.namespace = odd.to_owned())
+        .cache_with(|settings| settings.namespace = named(odd))
         .await;
     let others = server
-        .cache_with(|settings| settings.namespace = "te".to_owned())
+        .cache_with(|settings| settings.namespace = named("te"))
         .await;
     for number in 0..3000 {
         fill(&mine, &format!("k{number}"), 1).await;
@@ -219,15 +225,15 @@ async fn a_purge_takes_this_namespace_and_nothing_else() {
     let similar = "respgres:teXst[a-z]\\?%3A0:0:k1";
     server.run_command::<()>(&["SET", similar, "kept"]).await;
     server.run_command::<()>(&["SET", "foreign", "kept"]).await;
-    assert_eq!(mine.len().await, 3003);
+    assert_eq!(mine.entry_count().await, 3003);
 
     let again = server
         .cache_with(|settings| {
-            settings.namespace = odd.to_owned();
+            settings.namespace = named(odd);
             settings.purge_at_start = true;
         })
         .await;
-    assert_eq!(again.len().await, 3);
+    assert_eq!(again.entry_count().await, 3);
     fill(&again, "k1", 1).await;
     mine.clear().await.unwrap();
     assert_eq!(get(&again, "k1").await, None);
@@ -388,7 +394,7 @@ async fn with_full_memory_no_later_fill_of_a_call_slips_through() {
         .await;
     let fills = keys.map(|key| sighting(key, Some(Token(1)), Some(row(1))));
     cache.settle(&fills).await.unwrap();
-    assert_eq!(cache.len().await, 0);
+    assert_eq!(cache.entry_count().await, 0);
     assert!(cache.is_available());
 }
 

@@ -1,4 +1,4 @@
-//! What a command means: the table of commands ([`table`]), their options ([`parse`]), and what a
+//! What a command means: the table of commands ([`table`]), their options (`parse.rs`), and what a
 //! write does to a row ([`mutation`]). Pure: no sockets, no tasks.
 
 pub mod glob;
@@ -17,23 +17,23 @@ pub use row::{Row, Stamp, Timestamp};
 pub enum Command {
     /// GET key
     Get(Bytes),
-    /// MGET key [key …]
+    /// `MGET key [key …]`
     MGet(Vec<Bytes>),
-    /// EXISTS key [key …]; a key counts as often as it is named.
+    /// `EXISTS key [key …]`; a key counts as often as it is named.
     Exists(Vec<Bytes>),
     /// TTL key, PTTL key
     TimeToLive(Bytes, Unit),
     /// A write to one key: SET, EXPIRE and relatives, PERSIST.
     Write(Bytes, Mutation),
-    /// DEL, UNLINK key [key …]
+    /// `DEL, UNLINK key [key …]`
     Delete(Vec<Bytes>),
-    /// MSET key value [key value …]
+    /// `MSET key value [key value …]`
     MSet(Vec<(Bytes, Bytes)>),
     /// DBSIZE
     DbSize,
     /// FLUSHDB, FLUSHALL, with or without ASYNC and SYNC
     Flush,
-    /// PING [message]
+    /// `PING [message]`
     Ping(Option<Bytes>),
     /// ECHO message
     Echo(Bytes),
@@ -41,19 +41,19 @@ pub enum Command {
     Quit,
     /// SELECT 0; there is one database.
     Select,
-    /// HELLO [protover [AUTH username password] [SETNAME name]]
+    /// `HELLO [protover [AUTH username password] [SETNAME name]]`
     Hello(Hello),
-    /// AUTH [username] password
+    /// `AUTH [username] password`
     Auth(Credentials),
     /// RESET
     Reset,
     /// CLIENT subcommand
     Client(Client),
-    /// COMMAND [subcommand]
+    /// `COMMAND [subcommand]`
     Introspect(Introspect),
-    /// INFO [section …]
+    /// `INFO [section …]`
     Info(Vec<Bytes>),
-    /// CONFIG GET pattern [pattern …]
+    /// `CONFIG GET pattern [pattern …]`
     ConfigGet(Vec<Bytes>),
 }
 
@@ -110,7 +110,7 @@ pub enum Client {
     SetLibraryVersion(Bytes),
     /// CLIENT INFO
     Info,
-    /// CLIENT LIST [TYPE type] [ID id …]
+    /// `CLIENT LIST [TYPE type] [ID id …]`
     List(ClientFilter),
     /// CLIENT HELP
     Help,
@@ -136,9 +136,9 @@ pub enum Introspect {
     Count,
     /// COMMAND LIST
     List,
-    /// COMMAND INFO [name …]
+    /// `COMMAND INFO [name …]`
     Info(Vec<Bytes>),
-    /// COMMAND DOCS [name …]
+    /// `COMMAND DOCS [name …]`
     Docs(Vec<Bytes>),
     /// COMMAND HELP
     Help,

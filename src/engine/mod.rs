@@ -1,4 +1,4 @@
-//! Cache-aside: the [read path](read) and the [write path](write), nothing else. The engine knows
+//! Cache-aside: the read path (`read.rs`) and the write path (`write.rs`), nothing else. The engine knows
 //! neither RESP nor HTTP; one engine serves both ports.
 
 mod clock;
@@ -229,29 +229,38 @@ impl Engine {
     /// effect in that order on each key. Operations on one shard commit together.
     pub fn submit(&self, operations: Vec<Operation>) -> Ticket {
         let count = operations.len();
-        let mut parts: SmallVec<[(ShardId, SmallVec<[usize; 1]>, SmallVec<[Operation; 1]>); 1]> =
-            SmallVec::new();
+        let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
             let shard = self.shard_of(&operation.0);
-            match parts.iter_mut().find(|part| part.0 == shard) {
+            match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {
-                    part.1.push(position);
-                    part.2.push(operation);
+                    part.positions.push(position);
+                    part.operations.push(operation);
                 }
-                None => parts.push((shard, smallvec![position], smallvec![operation])),
+                None => parts.push(OneShard {
+                    shard,
+                    positions: smallvec![position],
+                    operations: smallvec![operation],
+                }),
             }
         }
         let parts = parts
             .into_iter()
-            .map(|(shard, positions, operations)| {
-                let (done, answer) = oneshot::channel();
-                let item = WriteItem { operations, done };
-                let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max);
-                Part {
-                    positions,
-                    result: taken.map(|()| answer),
-                }
-            })
+            .map(
+                |OneShard {
+                     shard,
+                     positions,
+                     operations,
+                 }| {
+                    let (done, answer) = oneshot::channel();
+                    let item = WriteItem { operations, done };
+                    let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max);
+                    Part {
+                        positions,
+                        result: taken.map(|()| answer),
+                    }
+                },
+            )
             .collect();
         Ticket {
             operations: count,
@@ -319,7 +328,7 @@ impl Engine {
             cache_available: self.cache.is_available(),
             cache_hits: self.metrics.cache_hits.get(),
             cache_misses: self.metrics.cache_misses.get(),
-            cache_keys: self.cache.len().await,
+            cache_keys: self.cache.entry_count().await,
             pool_sizes: self
                 .shards
                 .all()
@@ -337,6 +346,13 @@ impl std::fmt::Debug for Engine {
             .field("num_shards", &self.num_shards())
             .finish_non_exhaustive()
     }
+}
+
+/// The operations of a command that go to one shard, and which of the command's they are.
+struct OneShard {
+    shard: ShardId,
+    positions: SmallVec<[usize; 1]>,
+    operations: SmallVec<[Operation; 1]>,
 }
 
 enum Looked {

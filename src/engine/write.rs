@@ -57,7 +57,10 @@ impl WritePath {
         let mut operations = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         for item in batch {
-            waiting.push((item.operations.len(), item.done));
+            waiting.push(Waiting {
+                operations: item.operations.len(),
+                done: item.done,
+            });
             operations.extend(item.operations);
         }
         self.metrics.shard_write_batches.add(1);
@@ -73,7 +76,7 @@ impl WritePath {
     async fn finish(
         self: Arc<Self>,
         operations: Vec<Operation>,
-        waiting: Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Error>>)>,
+        waiting: Vec<Waiting>,
         result: Result<Vec<Outcome>, Error>,
     ) {
         let may_have_changed = match &result {
@@ -95,17 +98,23 @@ impl WritePath {
         match result {
             Ok(outcomes) => {
                 let mut outcomes = outcomes.into_iter();
-                for (count, done) in waiting {
-                    let _ = done.send(Ok(outcomes.by_ref().take(count).collect()));
+                for Waiting { operations, done } in waiting {
+                    let _ = done.send(Ok(outcomes.by_ref().take(operations).collect()));
                 }
             }
             Err(error) => {
-                for (_, done) in waiting {
+                for Waiting { done, .. } in waiting {
                     let _ = done.send(Err(error.clone()));
                 }
             }
         }
     }
+}
+
+/// A command that waits for its part of a batch.
+struct Waiting {
+    operations: usize,
+    done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
 }
 
 /// A write that is in the lanes of its shards. Dropping it does not call it back.

@@ -1,5 +1,4 @@
-//! The shards: where the truth is. One contract, over PostgreSQL ([`postgres`]) and SQLite
-//! ([`sqlite`]), with a breaker in front of each.
+//! The shards: where the truth is. One contract, over PostgreSQL and SQLite, with a breaker in front of each.
 
 mod breaker;
 mod fold;
@@ -165,9 +164,7 @@ impl Shard {
     /// Looks whether the shard answers and is the right one, and opens or closes the breaker.
     /// Returns the shard's now, with the instant at which it was asked.
     pub async fn probe(&self) -> Option<(Instant, Timestamp)> {
-        let Some(expected) = self.identity.get() else {
-            return None;
-        };
+        let expected = self.identity.get()?;
         let asked = Instant::now();
         match on_backend!(self, backend => backend.verify(expected).await) {
             Ok(now) => {
