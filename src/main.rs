@@ -1,2 +1,241 @@
-//! respgres.
-fn main() {}
+//! Configuration, build, serve, drain with a deadline.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use respgres::cache::{self, Cache, MemoryCache, RedisCache};
+use respgres::config::{CacheTarget, Config, LoadError, LogFormat};
+use respgres::engine::Engine;
+use respgres::metrics::Metrics;
+use respgres::resp::Limits;
+use respgres::server::{self, Server};
+use respgres::shutdown::Signals;
+use respgres::{http, shard};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+
+/// Exit codes: 1 for a failure at run time, 2 for a configuration that can't be used.
+const EXIT_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let environment =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = match Config::load(std::env::args_os(), environment, Path::new(".env")) {
+        Ok(config) => config,
+        Err(LoadError::Flags(error)) => error.exit(),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
+    };
+    start_logging(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("can't start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run(&config));
+    // Whatever is left at the deadline is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+fn start_logging(config: &Config) {
+    // The level was checked with the configuration.
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+async fn run(config: &Config) -> ExitCode {
+    match serve(config).await {
+        Ok(code) => code,
+        Err(Failure { text, code }) => {
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+fn failure(text: String) -> Failure {
+    Failure { text, code: 1 }
+}
+
+fn refused(text: String) -> Failure {
+    Failure {
+        text,
+        code: EXIT_CONFIGURATION,
+    }
+}
+
+async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    let mut signals =
+        Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
+    // Bound before anything else is touched: a port that is taken is the commonest mistake.
+    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
+    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+
+    let stop_work = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let engine = Arc::new(build(config, &tasks, &stop_work).await?);
+    let backend = describe(config);
+    tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
+
+    let resp_addr = address(&resp)?;
+    let server = Arc::new(Server::new(
+        Arc::clone(&engine),
+        server::Settings {
+            limits: Limits {
+                argument_max: config.max_value_size,
+                request_max: config.max_value_size.saturating_mul(4),
+            },
+            clients_max: config.max_clients,
+            port: resp_addr.port(),
+            backend,
+        },
+    ));
+    let stop_accepting = CancellationToken::new();
+    let http_limits = http::Limits {
+        max_value_size: config.max_value_size,
+        max_key_size: shard::KEY_MAX,
+    };
+    let http_addr = address(&http)?;
+    let serving = {
+        let http = http::serve(
+            http,
+            Arc::clone(&engine),
+            http_limits,
+            stop_accepting.clone(),
+        );
+        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        tokio::spawn(async move {
+            let ((), http) = tokio::join!(resp, http);
+            http
+        })
+    };
+    tracing::info!("resp listening on {resp_addr}");
+    tracing::info!("http listening on {http_addr}");
+
+    let name = signals.next().await;
+    tracing::info!("{name}: no new connections; answering what was read");
+    tokio::spawn(signals.exit_at_next());
+    stop_accepting.cancel();
+    let drain = async {
+        let served = serving.await;
+        drop(server);
+        stop_work.cancel();
+        // The lanes end with the engine, when everything in them has been answered.
+        drop(engine);
+        tasks.close();
+        tasks.wait().await;
+        served
+    };
+    match tokio::time::timeout(config.shutdown_timeout, drain).await {
+        Ok(Ok(Ok(()))) => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Ok(Err(error))) => Err(failure(format!("the HTTP port failed: {error}"))),
+        Ok(Err(error)) => Err(failure(format!("a task failed: {error}"))),
+        Err(_elapsed) => {
+            tracing::warn!(
+                "not everything was answered within SHUTDOWN_TIMEOUT_MS ({} ms)",
+                config.shutdown_timeout.as_millis()
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
+}
+
+fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
+    listener
+        .local_addr()
+        .map_err(|error| failure(format!("a listener has no address: {error}")))
+}
+
+async fn build(
+    config: &Config,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Engine, Failure> {
+    let settings = shard::Settings {
+        pool_min_size: config.db_pool_min_size,
+        pool_max_size: config.db_pool_max_size,
+        connect_timeout: config.db_connect_timeout,
+        pool_wait_timeout: config.db_pool_wait_timeout,
+        query_timeout: config.db_query_timeout,
+    };
+    let shards = shard::open(&config.shards, &settings)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    let cache = match &config.cache {
+        CacheTarget::Memory => {
+            Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
+        }
+        CacheTarget::Redis { url } => {
+            let settings = cache::RedisSettings {
+                ttl: config.cache_ttl,
+                timeout: config.redis_timeout,
+                namespace: shards.namespace(),
+                purge_at_start: true,
+            };
+            RedisCache::start(url.expose(), settings, tasks, stop.clone())
+                .map(Cache::Redis)
+                .map_err(|error| refused(format!("REDIS_URL: {error}")))?
+        }
+    };
+    Ok(Engine::start(
+        shards,
+        cache,
+        Arc::new(Metrics::default()),
+        tasks,
+        stop,
+    ))
+}
+
+/// What the proxy runs on and where the data is, in one line.
+fn describe(config: &Config) -> String {
+    let cache = match &config.cache {
+        CacheTarget::Memory => {
+            format!(
+                "in-process cache of {} MiB",
+                config.cache_memory / (1024 * 1024)
+            )
+        }
+        CacheTarget::Redis { url } => format!("cache {url}"),
+    };
+    if config.embedded {
+        return format!(
+            "{} embedded SQLite shards in {}, {cache}",
+            config.shards.len(),
+            config.data_dir.display()
+        );
+    }
+    let shards: Vec<String> = config.shards.iter().map(ToString::to_string).collect();
+    format!("{} shards ({}), {cache}", shards.len(), shards.join(", "))
+}

@@ -23,6 +23,8 @@
 mod entry;
 mod memory;
 mod redis;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ use crate::routing::ShardId;
 
 pub use entry::Cached;
 pub use memory::MemoryCache;
-pub use redis::RedisCache;
+pub use redis::{RedisCache, Settings as RedisSettings};
 
 /// How long a lease lives. A shard read that takes longer does not fill the cache.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);

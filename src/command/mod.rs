@@ -1,6 +1,7 @@
 //! What a command means: the table of commands ([`table`]), their options ([`parse`]), and what a
 //! write does to a row ([`mutation`]). Pure: no sockets, no tasks.
 
+pub mod glob;
 pub mod mutation;
 mod parse;
 pub mod row;

@@ -64,12 +64,10 @@ const ONE: (i32, i32, i32) = (1, 1, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
-const READ: &[&str] = &["readonly"];
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write"];
 const WRITE_FAST: &[&str] = &["write", "fast"];
 const STORE: &[&str] = &["write", "denyoom"];
-const SESSION: &[&str] = &["noscript", "loading", "stale", "fast"];
 const SESSION_OPEN: &[&str] = &[
     "noscript",
     "loading",

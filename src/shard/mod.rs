@@ -177,6 +177,8 @@ impl Shard {
                 on_backend!(self, backend => backend.keep_warm().await);
                 Some((asked, now))
             }
+            // It answered. A pool without a free connection is busy, not down.
+            Err(Failure::Refused(_)) => None,
             Err(failure) => {
                 self.trip(failure.to_string());
                 None

@@ -104,6 +104,22 @@ impl Shards {
         self.deployment.get().map(String::as_str)
     }
 
+    /// The name under which this deployment's entries stand in a shared cache.
+    pub fn namespace(&self) -> String {
+        self.deployment()
+            .unwrap_or_default()
+            .chars()
+            .take(8)
+            .collect()
+    }
+
+    /// Whether each shard has been up since this process started.
+    pub fn all_established(&self) -> bool {
+        self.shards
+            .iter()
+            .all(|shard| shard.identity.get().is_some())
+    }
+
     /// Brings up the shards that have not been up since this process started, as far as they can
     /// be reached.
     ///
@@ -263,3 +279,16 @@ impl Reached<'_> {
         }
     }
 }
+
+/// All mistakes, one line each.
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the shards do not fit the configuration; nothing was written:")?;
+        for Mismatch { variable, problem } in &self.0 {
+            write!(f, "\n  {variable}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for OpenError {}

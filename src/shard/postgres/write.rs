@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object};
+use tokio_postgres::types::ToSql;
 
 use super::failure::classify;
 use super::stored::{PgTimestamp, long_key, stored_key};
@@ -104,14 +105,18 @@ async fn transact(
     let stored: Vec<&[u8]> = keys.keys().map(AsRef::as_ref).collect();
     // Where nothing can come into being, the absence of a row needs no lock.
     let reserve = operations.iter().any(|(_, mutation)| mutation.may_create());
-    let to_lock = if reserve { &stored[..] } else { &[] };
+    let to_lock: &[&[u8]] = if reserve { &stored } else { &[] };
+    let (lock_parameters, read_parameters) = (
+        [&to_lock as &(dyn ToSql + Sync)],
+        [&stored as &(dyn ToSql + Sync)],
+    );
 
     // Pipelined: they are sent in this order, in one go.
     let (begun, locked, found, at) = tokio::join!(
         biased;
         connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
-        connection.execute(&lock, &[&to_lock]),
-        connection.query(&read, &[&stored]),
+        connection.execute(&lock, &lock_parameters),
+        connection.query(&read, &read_parameters),
         connection.query_one(&now, &[]),
     );
     before_commit(begun)?;

@@ -1,0 +1,231 @@
+//! The one mechanism for batching: a bounded queue whose waiting items leave together.
+//!
+//! An item that finds the lane idle goes at once, alone. While a batch is under way, what arrives
+//! gathers, and leaves as the next batch. There is no timer, and no latency is added.
+//!
+//! ```text
+//!   submit ──► queue (bounded) ──► batch (bounded) ──► flight 1 ─┐
+//!                                  batch           ──► flight …  ├─ at most `flights` at a time
+//! ```
+//!
+//! With one flight at a time the items of the lane take effect in the order of their submission.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+/// Something that can be put into a batch.
+pub(super) trait Item: Send + 'static {
+    /// How much it adds to a batch: operations, and bytes.
+    fn weight(&self) -> Weight;
+}
+
+/// The size of an item, and of a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weight {
+    pub(super) operations: usize,
+    pub(super) bytes: usize,
+}
+
+/// Bounds of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Items that may wait; more are refused.
+    pub(super) queue_max: usize,
+    /// Batches under way at a time.
+    pub(super) flights_max: usize,
+    /// Operations in a batch. A batch always takes its first item, however large.
+    pub(super) batch_operations_max: usize,
+    /// Bytes in a batch, likewise.
+    pub(super) batch_bytes_max: usize,
+}
+
+/// A queue in front of some kind of flight.
+pub(super) struct Lane<T> {
+    queue: mpsc::Sender<T>,
+}
+
+/// Why an item was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// The queue is full.
+    Full,
+    /// The lane has ended.
+    Ended,
+}
+
+impl<T: Item> Lane<T> {
+    /// Starts the lane; it ends when it is dropped and everything in it has left.
+    pub(super) fn start<F, Flight>(bounds: Bounds, tasks: &TaskTracker, fly: F) -> Self
+    where
+        F: Fn(Vec<T>) -> Flight + Send + 'static,
+        Flight: Future<Output = ()> + Send + 'static,
+    {
+        let (queue, waiting) = mpsc::channel(bounds.queue_max);
+        tasks.spawn(run(bounds, waiting, tasks.clone(), fly));
+        Self { queue }
+    }
+
+    /// Puts an item into the queue, now.
+    ///
+    /// # Errors
+    ///
+    /// The item is not taken, and dropped.
+    pub(super) fn submit(&self, item: T) -> Result<(), NotTaken> {
+        self.queue.try_send(item).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotTaken::Full,
+            mpsc::error::TrySendError::Closed(_) => NotTaken::Ended,
+        })
+    }
+}
+
+async fn run<T, F, Flight>(
+    bounds: Bounds,
+    mut waiting: mpsc::Receiver<T>,
+    tasks: TaskTracker,
+    fly: F,
+) where
+    T: Item,
+    F: Fn(Vec<T>) -> Flight,
+    Flight: Future<Output = ()> + Send + 'static,
+{
+    let flights = Arc::new(Semaphore::new(bounds.flights_max));
+    // Looked at for the last batch, and too much for it.
+    let mut left_over: Option<T> = None;
+    loop {
+        // First the flight, then the batch: what arrives while all flights are taken joins it.
+        let Ok(permit) = Arc::clone(&flights).acquire_owned().await else {
+            return;
+        };
+        let first = match left_over.take() {
+            Some(item) => item,
+            None => match waiting.recv().await {
+                Some(item) => item,
+                None => return,
+            },
+        };
+        let mut batch_weight = first.weight();
+        let mut batch = vec![first];
+        while let Ok(item) = waiting.try_recv() {
+            let weight = item.weight();
+            batch_weight.operations += weight.operations;
+            batch_weight.bytes += weight.bytes;
+            if batch_weight.operations > bounds.batch_operations_max
+                || batch_weight.bytes > bounds.batch_bytes_max
+            {
+                left_over = Some(item);
+                break;
+            }
+            batch.push(item);
+        }
+        let flight = fly(batch);
+        if bounds.flights_max == 1 {
+            flight.await;
+        } else {
+            tasks.spawn(async move {
+                flight.await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tokio::sync::Notify;
+
+    struct Number(usize);
+
+    impl Item for Number {
+        fn weight(&self) -> Weight {
+            Weight {
+                operations: 1,
+                bytes: self.0,
+            }
+        }
+    }
+
+    const BOUNDS: Bounds = Bounds {
+        queue_max: 4,
+        flights_max: 1,
+        batch_operations_max: 3,
+        batch_bytes_max: 100,
+    };
+
+    type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
+
+    /// A lane whose flights wait for a permission each.
+    fn lane(tasks: &TaskTracker) -> (Lane<Number>, Batches, Arc<Semaphore>, Arc<Notify>) {
+        let batches = Batches::default();
+        let go = Arc::new(Semaphore::new(0));
+        let started = Arc::new(Notify::new());
+        let lane = Lane::start(BOUNDS, tasks, {
+            let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
+            move |batch: Vec<Number>| {
+                batches
+                    .lock()
+                    .unwrap()
+                    .push(batch.iter().map(|number| number.0).collect());
+                let (go, started) = (go.clone(), started.clone());
+                async move {
+                    started.notify_one();
+                    go.acquire().await.unwrap().forget();
+                }
+            }
+        });
+        (lane, batches, go, started)
+    }
+
+    #[tokio::test]
+    async fn what_arrives_during_a_flight_leaves_together_in_order() {
+        let tasks = TaskTracker::new();
+        let (lane, batches, go, started) = lane(&tasks);
+        lane.submit(Number(1)).unwrap();
+        started.notified().await;
+        for number in [2, 3, 4, 5] {
+            lane.submit(Number(number)).unwrap();
+        }
+        go.add_permits(10);
+        drop(lane);
+        tasks.close();
+        tasks.wait().await;
+        // The third batch is there because a batch has at most three operations.
+        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3, 4], vec![5]]);
+    }
+
+    #[tokio::test]
+    async fn bytes_bound_a_batch_but_never_its_first_item() {
+        let tasks = TaskTracker::new();
+        let (lane, batches, go, started) = lane(&tasks);
+        lane.submit(Number(1)).unwrap();
+        started.notified().await;
+        for number in [500, 60, 50] {
+            lane.submit(Number(number)).unwrap();
+        }
+        go.add_permits(10);
+        drop(lane);
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(
+            *batches.lock().unwrap(),
+            [vec![1], vec![500], vec![60], vec![50]]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses() {
+        let tasks = TaskTracker::new();
+        let (lane, _batches, go, started) = lane(&tasks);
+        lane.submit(Number(1)).unwrap();
+        started.notified().await;
+        for number in [2, 3, 4, 5] {
+            lane.submit(Number(number)).unwrap();
+        }
+        assert_eq!(lane.submit(Number(6)), Err(NotTaken::Full));
+        go.add_permits(10);
+    }
+}

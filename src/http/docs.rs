@@ -1,0 +1,123 @@
+//! `GET /openapi.json`, made from the code, and `GET /docs`, Swagger UI on top of it.
+//!
+//! The page works without internet: Swagger UI is part of the binary, and a Content-Security-
+//! Policy holds the browser to that.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderValue, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa_swagger_ui::Config;
+
+use super::error::ApiError;
+use super::{data, health, metrics, stats};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "respgres", description = "The side port of respgres: the data as JSON, health, statistics and metrics."),
+    paths(data::write, data::read, health::health, stats::stats, metrics::metrics),
+    tags(
+        (name = "data", description = "Writing and reading"),
+        (name = "operations", description = "For those who run it"),
+    )
+)]
+struct Description;
+
+/// The description of this port.
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}
+
+/// Addresses are relative, so that the page also works below a path of a reverse proxy. The
+/// validator would be a website; the topbar could only load other descriptions.
+const PAGE: &str = r##"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>respgres</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});
+</script>
+<noscript>This page needs JavaScript; <a href="openapi.json">openapi.json</a> has the same content.</noscript>
+</body>
+</html>
+"##;
+
+const SAME_ORIGIN_ONLY: &str =
+    "default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+/// The page for people.
+pub(super) async fn page() -> Response {
+    ([(CONTENT_SECURITY_POLICY, SAME_ORIGIN_ONLY)], Html(PAGE)).into_response()
+}
+
+/// The files that [`page`] loads.
+const ASSETS: [&str; 3] = [
+    "swagger-ui.css",
+    "swagger-ui-bundle.js",
+    "favicon-32x32.png",
+];
+
+/// A file of Swagger UI. The large ones lie compressed in the binary and are sent like that;
+/// every browser takes gzip.
+pub(super) async fn asset(uri: Uri) -> Result<Response, ApiError> {
+    let file = uri.path().strip_prefix("/docs/").unwrap_or_default();
+    if !ASSETS.contains(&file) {
+        return Err(ApiError::no_such_path());
+    }
+    let asset = utoipa_swagger_ui::serve(file, Arc::new(Config::default()))
+        .ok()
+        .flatten()
+        .ok_or_else(|| ApiError::internal("a file of Swagger UI is not in the binary"))?;
+    let headers = [
+        (CONTENT_TYPE, asset.content_type),
+        (CACHE_CONTROL, "max-age=3600".to_owned()),
+    ];
+    let mut response = (headers, asset.bytes.into_owned()).into_response();
+    if asset.gzpipped {
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_described() {
+        let description = Description::openapi();
+        let paths: Vec<_> = description.paths.paths.keys().map(String::as_str).collect();
+        assert_eq!(
+            paths,
+            ["/health", "/metrics", "/read/{key}", "/stats", "/write"]
+        );
+    }
+
+    #[tokio::test]
+    async fn every_file_of_the_page_is_in_the_binary() {
+        for file in ASSETS {
+            assert!(PAGE.contains(&format!("\"docs/{file}\"")), "{file}");
+            assert!(
+                asset(format!("/docs/{file}").parse().unwrap())
+                    .await
+                    .is_ok(),
+                "{file}"
+            );
+        }
+        assert_eq!(PAGE.matches("docs/").count(), ASSETS.len());
+        assert!(!PAGE.contains("//"), "an address of another host");
+    }
+}

@@ -1,0 +1,196 @@
+//! One client's connection: bytes in, requests, replies, bytes out.
+//!
+//! ```text
+//!   socket ──► in buffer ──► scanner ──► all whole requests ──► dispatch ──► out buffer ──► socket
+//! ```
+//!
+//! All whole requests of the buffer are handled together, and their replies leave in one write.
+//! While replies wait for a slow reader, requests are still read, since many clients send a whole
+//! pipeline before they read; once [`OUT_MAX`] bytes wait, reading stops until the client takes
+//! some.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+use super::clients::Registration;
+use super::dispatch::{self, Request};
+use super::session::Session;
+use crate::resp::{Reply, Scanned, Scanner};
+
+/// Room made in the in buffer before a read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
+
+/// An in buffer larger than this is given back when it is empty.
+const IN_KEEP_MAX: usize = 256 * 1024;
+
+/// Replies that may wait for a slow reader, in bytes. Reading stops there.
+const OUT_MAX: usize = 32 * 1024 * 1024;
+
+/// Requests that are handled together. More wait in the in buffer.
+const REQUESTS_MAX: usize = 1024;
+
+/// After a last reply the socket is read for so long, or until the client closes: closing a
+/// socket with unread bytes in it resets the connection, and the reply may be lost with that.
+const LINGER: Duration = Duration::from_secs(1);
+
+pub(super) struct Connection<'a, S> {
+    server: &'a Server,
+    stream: S,
+    registration: Registration,
+    session: Session,
+    scanner: Scanner,
+    input: BytesMut,
+    output: BytesMut,
+}
+
+/// Whether the connection goes on after what was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Continue,
+    Close,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
+    pub(super) fn new(server: &'a Server, stream: S, registration: Registration) -> Self {
+        Self {
+            server,
+            stream,
+            registration,
+            session: Session::default(),
+            scanner: Scanner::new(server.settings.limits),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+        }
+    }
+
+    /// Serves until the client closes, a broken frame, QUIT, or `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> io::Result<()> {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = self.exchange() => received?,
+                () = stop.cancelled() => {
+                    // What was read was answered: only what waits for the socket is left.
+                    return self.farewell().await;
+                }
+            };
+            if received == 0 {
+                return self.stream.shutdown().await;
+            }
+            if self.handle().await == Next::Close {
+                return self.farewell().await;
+            }
+            if self.input.is_empty() && self.input.capacity() > IN_KEEP_MAX {
+                self.input = BytesMut::new();
+            }
+        }
+    }
+
+    /// Handles every whole request of the in buffer.
+    async fn handle(&mut self) -> Next {
+        loop {
+            let mut requests = Vec::new();
+            let mut broken = None;
+            while requests.len() < REQUESTS_MAX {
+                match self.scanner.next(&mut self.input) {
+                    Ok(Some(Scanned::Request(args))) => requests.push(Request::Words(args)),
+                    Ok(Some(Scanned::TooLarge(text))) => requests.push(Request::Refused(text)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        broken = Some(error);
+                        break;
+                    }
+                }
+            }
+            let more = requests.len() == REQUESTS_MAX;
+            let client = &self.registration.client;
+            let go_on = dispatch::execute(
+                self.server,
+                client,
+                &mut self.session,
+                requests,
+                &mut self.output,
+            )
+            .await;
+            if !go_on {
+                return Next::Close;
+            }
+            if let Some(error) = broken {
+                self.server.engine.metrics().protocol_errors.add(1);
+                tracing::debug!(client = client.id, %error, "broken frame");
+                Reply::Error(error.to_string()).encode(self.session.version, &mut self.output);
+                return Next::Close;
+            }
+            if !more {
+                return Next::Continue;
+            }
+            // A long pipeline: its first replies can leave while the next requests are handled.
+            if poll_fn(|context| Poll::Ready(self.poll_write(context)))
+                .await
+                .is_err()
+            {
+                return Next::Close;
+            }
+        }
+    }
+
+    /// Writes what waits and reads what comes, whichever is possible. Returns how many bytes were
+    /// read; 0 is the end.
+    async fn exchange(&mut self) -> io::Result<usize> {
+        let room = READ_SIZE.max(self.scanner.wants().min(self.input.len()));
+        poll_fn(|context| {
+            self.poll_write(context)?;
+            if self.output.len() >= OUT_MAX {
+                return Poll::Pending;
+            }
+            self.poll_read(context, room)
+        })
+        .await
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, &self.output) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => self.output.advance(written),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if self.output.capacity() > IN_KEEP_MAX {
+            self.output = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.input.reserve(room);
+        poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input)
+    }
+
+    /// Sends the last replies so that they arrive, and closes.
+    async fn farewell(mut self) -> io::Result<()> {
+        self.stream.write_all(&self.output).await?;
+        self.stream.flush().await?;
+        self.stream.shutdown().await?;
+        let mut rest = [0u8; 4096];
+        let drain = async {
+            while let Ok(read) = self.stream.read(&mut rest).await {
+                if read == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, drain).await;
+        Ok(())
+    }
+}

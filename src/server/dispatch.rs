@@ -1,0 +1,383 @@
+//! From the requests of one buffer to their replies, in order.
+//!
+//! Commands that do not get in each other's way form a segment: all its writes go into the lanes,
+//! all its reads leave as one, then the replies are written in order. A command that reads a key
+//! which the segment writes, or writes one that it reads, starts the next segment: the GET after a
+//! SET in one pipeline sees it, the GET before it does not. Writes of one key need no such care,
+//! since the lane keeps their order.
+
+use std::collections::HashSet;
+
+use bytes::{Bytes, BytesMut};
+
+use super::clients::Client;
+use super::session::{Session, authenticate};
+use super::{Server, info, introspect};
+use crate::command::{Command, Mutation, Outcome, Set, Unit, table};
+use crate::engine::{Found, Ticket};
+use crate::error::Error;
+use crate::resp::{Args, Reply};
+use crate::shard::{KEY_MAX, Operation};
+
+/// What the scanner found.
+pub(super) enum Request {
+    /// The words of a command.
+    Words(Args),
+    /// A request that was skipped because of its size, and the error to answer.
+    Refused(String),
+}
+
+/// Handles `requests` and appends their replies to `out`. False if the connection shall be closed.
+pub(super) async fn execute(
+    server: &Server,
+    client: &Client,
+    session: &mut Session,
+    requests: Vec<Request>,
+    out: &mut BytesMut,
+) -> bool {
+    server.engine.metrics().commands.add(requests.len() as u64);
+    if let Some(Request::Words(words)) = requests.last() {
+        let name = words
+            .first()
+            .and_then(|name| table::find(name))
+            .map_or("", |spec| spec.name);
+        client.touch(name);
+    }
+    let mut segment = Segment::new(server);
+    for request in requests {
+        let command = match request {
+            Request::Words(words) => Command::parse(&words).map_err(|rejection| rejection.0),
+            Request::Refused(text) => Err(text),
+        };
+        let command = match command.and_then(check_keys) {
+            Ok(command) => command,
+            Err(text) => {
+                segment.steps.push(Step::Ready(Reply::Error(text)));
+                continue;
+            }
+        };
+        match command {
+            Command::Get(_)
+            | Command::MGet(_)
+            | Command::Exists(_)
+            | Command::TimeToLive(..)
+            | Command::Write(..)
+            | Command::Delete(_)
+            | Command::MSet(_) => {
+                if segment.is_in_the_way_of(&command) {
+                    segment.finish(session, out).await;
+                }
+                segment.add(command);
+            }
+            Command::Ping(None) => segment.steps.push(Step::Ready(Reply::Status("PONG"))),
+            Command::Ping(Some(message)) | Command::Echo(message) => {
+                segment.steps.push(Step::Ready(Reply::Bulk(message)));
+            }
+            Command::Select => segment.steps.push(Step::Ready(Reply::OK)),
+            Command::Introspect(subcommand) => {
+                segment
+                    .steps
+                    .push(Step::Ready(introspect::command(subcommand)));
+            }
+            Command::ConfigGet(patterns) => {
+                let reply = introspect::config_get(&server.settings, &patterns);
+                segment.steps.push(Step::Ready(reply));
+            }
+            Command::Auth(credentials) => {
+                let reply =
+                    authenticate(&credentials).map_or_else(|refusal| refusal, |()| Reply::OK);
+                segment.steps.push(Step::Ready(reply));
+            }
+            Command::Client(subcommand) => {
+                let reply = session.client(server, client, subcommand);
+                segment.steps.push(Step::Ready(reply));
+            }
+            // These change how replies are written, or look at the whole: what came before is
+            // answered first.
+            Command::Hello(hello) => {
+                segment.finish(session, out).await;
+                let reply = session.hello(client, hello);
+                reply.encode(session.version, out);
+            }
+            Command::Reset => {
+                segment.finish(session, out).await;
+                let reply = session.reset(client);
+                reply.encode(session.version, out);
+            }
+            Command::DbSize => {
+                segment.finish(session, out).await;
+                let reply = match server.engine.count().await {
+                    Ok(count) => Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
+                    Err(error) => failed(&error),
+                };
+                reply.encode(session.version, out);
+            }
+            Command::Flush => {
+                segment.finish(session, out).await;
+                let reply = server
+                    .engine
+                    .clear()
+                    .await
+                    .map_or_else(|error| failed(&error), |()| Reply::OK);
+                reply.encode(session.version, out);
+            }
+            Command::Info(sections) => {
+                segment.finish(session, out).await;
+                let text = info::info(server, &sections).await;
+                Reply::Verbatim(text).encode(session.version, out);
+            }
+            Command::Quit => {
+                segment.finish(session, out).await;
+                Reply::OK.encode(session.version, out);
+                return false;
+            }
+        }
+    }
+    segment.finish(session, out).await;
+    true
+}
+
+fn check_keys(command: Command) -> Result<Command, String> {
+    match keys(&command).map(Bytes::len).max() {
+        Some(longest) if longest > KEY_MAX => Err(format!(
+            "ERR a key of {longest} bytes is over the limit of {KEY_MAX} bytes"
+        )),
+        _ => Ok(command),
+    }
+}
+
+/// The keys of a command on data.
+fn keys(command: &Command) -> impl Iterator<Item = &Bytes> {
+    let (one, many, pairs): (Option<&Bytes>, &[Bytes], &[(Bytes, Bytes)]) = match command {
+        Command::Get(key) | Command::TimeToLive(key, _) | Command::Write(key, _) => {
+            (Some(key), &[], &[])
+        }
+        Command::MGet(keys) | Command::Exists(keys) | Command::Delete(keys) => (None, keys, &[]),
+        Command::MSet(pairs) => (None, &[], pairs),
+        _ => (None, &[], &[]),
+    };
+    one.into_iter()
+        .chain(many)
+        .chain(pairs.iter().map(|(key, _)| key))
+}
+
+/// Commands that are under way together.
+struct Segment<'a> {
+    server: &'a Server,
+    steps: Vec<Step>,
+    read: Keys,
+    written: Keys,
+}
+
+/// Keys in their order, and as a set once somebody asks.
+#[derive(Default)]
+struct Keys {
+    list: Vec<Bytes>,
+    set: HashSet<Bytes>,
+}
+
+impl Keys {
+    fn contains(&mut self, key: &Bytes) -> bool {
+        if self.list.len() != self.set.len() {
+            self.set.extend(self.list.iter().cloned());
+        }
+        self.set.contains(key)
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+        self.set.clear();
+    }
+}
+
+enum Step {
+    /// The reply is known.
+    Ready(Reply),
+    /// The reply is made from the next `count` keys of the segment's read.
+    Read { count: usize, answer: ReadAnswer },
+    /// The reply is made from what the shards say.
+    Write { ticket: Ticket, answer: WriteAnswer },
+}
+
+enum ReadAnswer {
+    Value,
+    Values,
+    Existing,
+    TimeToLive(Unit),
+}
+
+enum WriteAnswer {
+    /// By the outcome of the one operation.
+    Single,
+    /// How many were changed.
+    Count,
+    /// OK.
+    Done,
+}
+
+impl<'a> Segment<'a> {
+    fn new(server: &'a Server) -> Self {
+        Self {
+            server,
+            steps: Vec::new(),
+            read: Keys::default(),
+            written: Keys::default(),
+        }
+    }
+
+    /// Whether the order of the two would matter.
+    fn is_in_the_way_of(&mut self, command: &Command) -> bool {
+        let others = if is_read(command) {
+            &mut self.written
+        } else {
+            &mut self.read
+        };
+        !others.list.is_empty() && keys(command).any(|key| others.contains(key))
+    }
+
+    fn add(&mut self, command: Command) {
+        let read = |answer, count| Step::Read { count, answer };
+        let step = match command {
+            Command::Get(key) => {
+                self.read.list.push(key);
+                read(ReadAnswer::Value, 1)
+            }
+            Command::TimeToLive(key, unit) => {
+                self.read.list.push(key);
+                read(ReadAnswer::TimeToLive(unit), 1)
+            }
+            Command::MGet(keys) => {
+                let count = keys.len();
+                self.read.list.extend(keys);
+                read(ReadAnswer::Values, count)
+            }
+            Command::Exists(keys) => {
+                let count = keys.len();
+                self.read.list.extend(keys);
+                read(ReadAnswer::Existing, count)
+            }
+            Command::Write(key, mutation) => self.write(vec![(key, mutation)], WriteAnswer::Single),
+            Command::Delete(keys) => {
+                let operations = keys
+                    .into_iter()
+                    .map(|key| (key, Mutation::Delete))
+                    .collect();
+                self.write(operations, WriteAnswer::Count)
+            }
+            Command::MSet(pairs) => {
+                let operations = pairs
+                    .into_iter()
+                    .map(|(key, value)| (key, Mutation::Set(Set::plain(value))))
+                    .collect();
+                self.write(operations, WriteAnswer::Done)
+            }
+            other => {
+                debug_assert!(false, "not a command on data: {other:?}");
+                return;
+            }
+        };
+        self.steps.push(step);
+    }
+
+    fn write(&mut self, operations: Vec<Operation>, answer: WriteAnswer) -> Step {
+        self.written
+            .list
+            .extend(operations.iter().map(|(key, _)| key.clone()));
+        Step::Write {
+            ticket: self.server.engine.submit(operations),
+            answer,
+        }
+    }
+
+    /// Waits for everything under way and writes the replies in order.
+    async fn finish(&mut self, session: &Session, out: &mut BytesMut) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let keys = &self.read.list;
+        let mut found = if keys.is_empty() {
+            Vec::new()
+        } else {
+            self.server.engine.read(keys).await
+        }
+        .into_iter();
+        let mut keys = keys.iter();
+        for step in self.steps.drain(..) {
+            let reply = match step {
+                Step::Ready(reply) => reply,
+                Step::Read { count, answer } => {
+                    let found = found.by_ref().take(count).collect::<Result<Vec<_>, _>>();
+                    let keys: Vec<&Bytes> = keys.by_ref().take(count).collect();
+                    match found {
+                        Ok(found) => self.server.read_reply(&answer, &keys, found),
+                        Err(error) => failed(&error),
+                    }
+                }
+                Step::Write { ticket, answer } => match ticket.wait().await {
+                    Ok(outcomes) => write_reply(&answer, outcomes),
+                    Err(error) => failed(&error),
+                },
+            };
+            reply.encode(session.version, out);
+        }
+        self.read.clear();
+        self.written.clear();
+    }
+}
+
+fn is_read(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Get(_) | Command::MGet(_) | Command::Exists(_) | Command::TimeToLive(..)
+    )
+}
+
+impl Server {
+    fn read_reply(&self, answer: &ReadAnswer, keys: &[&Bytes], mut found: Vec<Found>) -> Reply {
+        let value = |found: Found| Reply::bulk_or_null(found.row.map(|row| row.value));
+        match answer {
+            ReadAnswer::Value => found.pop().map_or(Reply::Null, value),
+            ReadAnswer::Values => Reply::Array(found.into_iter().map(value).collect()),
+            ReadAnswer::Existing => {
+                Reply::Integer(found.iter().filter(|found| found.row.is_some()).count() as i64)
+            }
+            ReadAnswer::TimeToLive(unit) => {
+                let Some((row, key)) = found.pop().and_then(|found| found.row).zip(keys.first())
+                else {
+                    return Reply::Integer(-2);
+                };
+                let Some(left) = self.engine.time_left(key, &row) else {
+                    return Reply::Integer(-1);
+                };
+                let millis = i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+                Reply::Integer(match unit {
+                    Unit::Millis => millis,
+                    Unit::Seconds => millis.saturating_add(500) / 1000,
+                })
+            }
+        }
+    }
+}
+
+fn write_reply(answer: &WriteAnswer, outcomes: Vec<Outcome>) -> Reply {
+    match answer {
+        WriteAnswer::Done => Reply::OK,
+        WriteAnswer::Count => Reply::Integer(
+            outcomes
+                .iter()
+                .filter(|outcome| **outcome == Outcome::Changed(true))
+                .count() as i64,
+        ),
+        WriteAnswer::Single => match outcomes.into_iter().next() {
+            Some(Outcome::Stored) => Reply::OK,
+            Some(Outcome::Previous(value)) => Reply::bulk_or_null(value),
+            Some(Outcome::Changed(changed)) => Reply::Integer(changed.into()),
+            Some(Outcome::Refused) | None => Reply::Null,
+        },
+    }
+}
+
+/// The one mapping from errors to the words of RESP clients.
+fn failed(error: &Error) -> Reply {
+    Reply::Error(error.to_string())
+}
