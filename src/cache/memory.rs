@@ -166,10 +166,7 @@ impl MemoryCache {
     }
 
     fn settle_one(&self, sighting: &Sighting) {
-        let seen = sighting
-            .row
-            .as_ref()
-            .map_or(Stamp::ABSENT, |row| row.stamp);
+        let seen = sighting.row.as_ref().map_or(Stamp::ABSENT, |row| row.stamp);
         // Copied before anyone may have to wait for it.
         let value = sighting.token.and_then(|_| self.value_of(sighting));
         let step = self
@@ -207,7 +204,9 @@ impl MemoryCache {
 
     /// The value to fill in; `None` if it is over already.
     fn value_of(&self, sighting: &Sighting) -> Option<Entry> {
-        let lifetime = sighting.time_left.map_or(self.ttl, |left| left.min(self.ttl));
+        let lifetime = sighting
+            .time_left
+            .map_or(self.ttl, |left| left.min(self.ttl));
         if lifetime.is_zero() {
             return None;
         }

@@ -197,13 +197,18 @@ impl RedisCache {
             self.shared.names.add_all(&mut command, chunk);
             let replies = self
                 .shared
-                .step(&generation, "GET", self.shared.allowance(chunk.len()), async {
-                    let reply = command.query_async(&mut generation.connection()).await?;
-                    let Value::Array(replies) = reply else {
-                        return Err(unexpected_reply());
-                    };
-                    expect_count(replies, chunk.len())
-                })
+                .step(
+                    &generation,
+                    "GET",
+                    self.shared.allowance(chunk.len()),
+                    async {
+                        let reply = command.query_async(&mut generation.connection()).await?;
+                        let Value::Array(replies) = reply else {
+                            return Err(unexpected_reply());
+                        };
+                        expect_count(replies, chunk.len())
+                    },
+                )
                 .await?;
             found.extend(replies.into_iter().map(|reply| match decode(reply) {
                 Some(Entry::Value(cached)) => Some(cached),
@@ -243,17 +248,22 @@ impl RedisCache {
             }
             let replies = self
                 .shared
-                .step(&generation, "LEASE", self.shared.allowance(chunk.len()), async {
-                    // Not `query_async`, which makes one error of one command an error of all.
-                    let replies = generation
-                        .connection()
-                        .req_packed_commands(&commands, 0, chunk.len())
-                        .await?;
-                    expect_count(replies, chunk.len())?
-                        .into_iter()
-                        .map(lease_answer)
-                        .collect::<RedisResult<Vec<_>>>()
-                })
+                .step(
+                    &generation,
+                    "LEASE",
+                    self.shared.allowance(chunk.len()),
+                    async {
+                        // Not `query_async`, which makes one error of one command an error of all.
+                        let replies = generation
+                            .connection()
+                            .req_packed_commands(&commands, 0, chunk.len())
+                            .await?;
+                        expect_count(replies, chunk.len())?
+                            .into_iter()
+                            .map(lease_answer)
+                            .collect::<RedisResult<Vec<_>>>()
+                    },
+                )
                 .await?;
             answers.extend(replies);
         }
@@ -298,10 +308,15 @@ impl RedisCache {
             let mut command = cmd("UNLINK");
             self.shared.names.add_all(&mut command, entries);
             self.shared
-                .step(&duty.generation, "FIN", self.shared.settings.timeout, async {
-                    let mut connection = duty.generation.connection();
-                    command.query_async::<()>(&mut connection).await
-                })
+                .step(
+                    &duty.generation,
+                    "FIN",
+                    self.shared.settings.timeout,
+                    async {
+                        let mut connection = duty.generation.connection();
+                        command.query_async::<()>(&mut connection).await
+                    },
+                )
                 .await?;
         }
         duty.is_done();
@@ -758,14 +773,18 @@ fn check_server(info: &InfoDict) -> Result<(), String> {
     if !is_master(info) {
         return Err("it is a replica".to_owned());
     }
-    if info.get::<String>("loading").is_some_and(|text| text != "0") {
+    if info
+        .get::<String>("loading")
+        .is_some_and(|text| text != "0")
+    {
         return Err("it is still loading its data".to_owned());
     }
     Ok(())
 }
 
 fn is_master(info: &InfoDict) -> bool {
-    info.get::<String>("role").is_some_and(|role| role == "master")
+    info.get::<String>("role")
+        .is_some_and(|role| role == "master")
 }
 
 /// The entry in a reply.
@@ -807,4 +826,3 @@ fn unexpected_reply() -> RedisError {
 fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
-
