@@ -277,7 +277,8 @@ fn check_redis_crate(client: &mut redis::Connection) {
     assert_eq!(value, "value");
     let nothing: Option<String> = client.get("nosuch").unwrap();
     assert_eq!(nothing, None);
-    let () = client.set_ex("short", b"\0\xff", 1000).unwrap();
+    let options = redis::SetOptions::default().with_expiration(redis::SetExpiry::EX(1000));
+    let () = client.set_options("short", b"\0\xff", options).unwrap();
     let ttl: i64 = client.ttl("short").unwrap();
     assert!((900..=1000).contains(&ttl), "{ttl}");
     let bytes: Vec<u8> = client.get("short").unwrap();

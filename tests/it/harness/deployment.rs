@@ -7,6 +7,7 @@ use super::redis_server::RedisServer;
 use super::resp::Conn;
 use super::scratch::Scratch;
 use super::shards::Shards;
+use super::wait::eventually;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Backend {
@@ -89,6 +90,13 @@ impl Setup {
             builder = builder.env(name, value);
         }
         let proxy = (self.backend != Backend::RedisItself).then(|| builder.clone().start());
+        if let Some(proxy) = &proxy {
+            // The ports may be open a moment before the cache is in use.
+            let http = proxy.http();
+            eventually("the cache is in use", || {
+                (http.health().1["cache"] == "healthy").then_some(())
+            });
+        }
         Deployment {
             proxy,
             redis,

@@ -22,7 +22,7 @@ pub enum Shards {
 const PG_KEY: &str = "coalesce(long_key, key)";
 
 impl Shards {
-    /// The SQLite files below a data directory, in the order of their names.
+    /// The SQLite files below a data directory, in the order of their numbers.
     pub fn in_data_dir(dir: &Path) -> Shards {
         let files = std::fs::read_dir(dir).expect("the data directory is there");
         let mut files: Vec<PathBuf> = files
@@ -31,7 +31,8 @@ impl Shards {
         files.retain(|file| {
             std::fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0"))
         });
-        files.sort();
+        // By number: shard 2 comes before shard 10.
+        files.sort_by_key(|file| (file.as_os_str().len(), file.clone()));
         Shards::Sqlite(files)
     }
 
