@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::config::{CacheTarget, Config, LoadError, LogFormat};
@@ -20,6 +20,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Exit codes: 1 for a failure at run time, 2 for a configuration that can't be used.
 const EXIT_CONFIGURATION: u8 = 2;
+
+/// How long the start waits for the cache.
+const CACHE_START_MAX: Duration = Duration::from_secs(1);
 
 /// The arguments of one request together may always have so many bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
@@ -137,6 +140,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             http
         })
     };
+    wait_for_cache(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
 
@@ -168,6 +172,15 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             );
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Gives the cache a moment, so that 'listening' also says that it is in use, if it is there at all.
+/// Clients are served meanwhile.
+async fn wait_for_cache(engine: &Engine) {
+    let deadline = Instant::now() + CACHE_START_MAX;
+    while !engine.health().cache_available && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
