@@ -1,4 +1,43 @@
-//! respgres.
+//! respgres: a transparent sharding proxy that speaks RESP, in front of PostgreSQL shards and a
+//! coherent Redis cache. This is the map; `ARCHITECTURE.md` says what was decided and why.
+//!
+//! # Layers
+//!
+//! ```text
+//! 4  server   http                      ports: sockets, sessions, JSON
+//! 3  engine                             the read path and the write path
+//! 2  cache    shard                     where values are remembered, where they are kept
+//! 1  resp     command   error           pure: no sockets, no tasks
+//! 0  config   metrics   routing   shutdown
+//! ```
+//!
+//! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
+//! neither RESP nor HTTP, `cache` and `shard` do not know each other. Only `main` reads the
+//! environment. There are no statics: what is shared is built in `main` and passed down.
+//!
+//! # How a GET travels
+//!
+//! [`server`] `connection.rs` reads the socket and lets [`resp::Scanner`] cut the buffer into
+//! requests; [`command::Command::parse`] understands each; `dispatch.rs` gathers the reads of the
+//! buffer; [`engine::Engine::read`] asks the [`cache`] for all of them in one round trip. What the
+//! cache does not know goes through the shard's read lane (`engine/read.rs`): lease, one SELECT on
+//! the [`shard`] for all keys that gathered, fill, answer.
+//!
+//! # How a SET travels
+//!
+//! The first three steps are the same. [`engine::Engine::submit`] puts the write into the lane of
+//! its shard ([`routing`]); what gathers there commits as one statement (`engine/write.rs`,
+//! `shard/postgres/write.rs`); then the cache entries of the batch are removed, and only then is the
+//! write acknowledged.
+//!
+//! # Invariants
+//!
+//! - An acknowledged write is committed, and no cache holds anything older for its key.
+//! - Who reads a shard tells the cache what it saw before it answers.
+//! - A read joins only a flight that has not been sent.
+//! - What a command does to a row is decided in [`command::mutation`] alone, under the row's lock.
+//! - Every queue, batch, wait and buffer has a bound.
+
 pub mod cache;
 pub mod command;
 pub mod config;

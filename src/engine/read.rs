@@ -81,7 +81,7 @@ impl ReadPath {
             }
         };
 
-        let (keys, leases) = self.lease(keys, &mut answer).await;
+        let (keys, tokens) = self.lease(keys, &mut answer).await;
         if keys.is_empty() {
             return;
         }
@@ -100,26 +100,24 @@ impl ReadPath {
         if let Some(now) = reading.now {
             self.clock.observe(asked, now);
         }
-        if let Some(tokens) = leases {
-            let elapsed = asked.elapsed();
-            let sightings = keys
-                .iter()
-                .zip(tokens)
-                .zip(&reading.rows)
-                .map(|((key, token), row)| Sighting {
-                    entry: self.entry(key),
-                    token,
-                    row: row.clone(),
-                    // The shard looked when it was asked or later, so this never is too long.
-                    time_left: row.as_ref().and_then(|row| {
-                        let left = row.expires_at?.since(reading.now?);
-                        Some(left.saturating_sub(elapsed))
-                    }),
-                })
-                .collect();
-            // Unavailable: the cache drops what it can't account for before it is used again.
-            let _ = self.cache.settle(sightings).await;
-        }
+        let elapsed = asked.elapsed();
+        let sightings = keys
+            .iter()
+            .zip(tokens)
+            .zip(&reading.rows)
+            .map(|((key, token), row)| Sighting {
+                entry: self.entry(key),
+                token,
+                row: row.clone(),
+                // The shard looked when it was asked or later, so this never is too long.
+                time_left: row.as_ref().and_then(|row| {
+                    let left = row.expires_at?.since(reading.now?);
+                    Some(left.saturating_sub(elapsed))
+                }),
+            })
+            .collect();
+        // Unavailable: the cache drops what it can't account for before it is used again.
+        let _ = self.cache.settle(sightings).await;
         for (key, row) in keys.iter().zip(reading.rows) {
             answer(
                 key,
@@ -131,17 +129,20 @@ impl ReadPath {
         }
     }
 
-    /// Places leases. Answers what was filled in the meantime; returns the keys to read and, if the
-    /// cache is available, for each the token that was granted.
+    /// Places leases. Answers what was filled in the meantime; returns the keys to read, and for each
+    /// the token if it was granted.
     async fn lease(
         &self,
         keys: Vec<Bytes>,
         answer: &mut impl FnMut(&Bytes, Result<Found, Error>),
-    ) -> (Vec<Bytes>, Option<Vec<Option<Token>>>) {
+    ) -> (Vec<Bytes>, Vec<Option<Token>>) {
         let token = Token::draw();
         let entries: Vec<EntryKey> = keys.iter().map(|key| self.entry(key)).collect();
         let Ok(leases) = self.cache.lease(&entries, token).await else {
-            return (keys, None);
+            // The cache may be back before the shard answers: what is seen there has to be told all
+            // the same.
+            let tokens = vec![None; keys.len()];
+            return (keys, tokens);
         };
         let mut to_read = Vec::with_capacity(keys.len());
         let mut tokens = Vec::with_capacity(keys.len());
@@ -166,7 +167,7 @@ impl ReadPath {
             to_read.push(key);
             tokens.push(granted);
         }
-        (to_read, Some(tokens))
+        (to_read, tokens)
     }
 
     fn entry(&self, key: &Bytes) -> EntryKey {

@@ -9,6 +9,7 @@ mod connection;
 mod expiry;
 mod harness;
 mod identity;
+mod layers;
 mod leftovers;
 mod malformed;
 mod pipelining;
