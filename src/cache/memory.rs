@@ -260,6 +260,7 @@ mod tests {
     use crate::cache::tests::{absent, name, row, sighting};
 
     const TTL: Duration = Duration::from_secs(60);
+    const ROUNDS: usize = 20_000;
 
     fn fill(cache: &MemoryCache, key: &str, value: &[u8]) {
         let token = Token::draw();
@@ -292,6 +293,34 @@ mod tests {
             });
             assert_eq!(granted.into_inner(), 1);
         }
+    }
+
+    /// Whichever comes first, the other finds out: nothing is left.
+    #[test]
+    fn a_fill_and_a_seen_of_another_state_never_miss_each_other() {
+        let cache = MemoryCache::new(1 << 20, TTL);
+        let start = Barrier::new(2);
+        let end = Barrier::new(2);
+        let mut left = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    start.wait();
+                    cache.settle(vec![sighting("k", None, Some(row(2)))]);
+                    end.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                cache.lease(&[name("k")], Token(1));
+                start.wait();
+                cache.settle(vec![sighting("k", Some(Token(1)), Some(row(1)))]);
+                end.wait();
+                left += usize::from(cache.get(&[name("k")])[0].is_some());
+                cache.fin(&[name("k")]);
+            }
+        });
+        // Not asserted above, where the other thread would wait for ever.
+        assert_eq!(left, 0, "values left in {ROUNDS} rounds");
     }
 
     /// Readers and a writer of one key, by the protocol. The row's number only grows; once a
