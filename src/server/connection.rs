@@ -52,10 +52,13 @@ pub(super) struct Connection<'a, S> {
     output: BytesMut,
 }
 
-/// Whether the connection goes on after what was handled.
+/// How the connection goes on after what was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    Continue,
+    /// Every whole request was answered.
+    Read,
+    /// There may be more whole requests in the in buffer.
+    Handle,
     Close,
 }
 
@@ -74,19 +77,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Serves until the client closes, a broken frame, QUIT, or `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) -> io::Result<()> {
+        let mut next = Next::Read;
         loop {
-            let received = tokio::select! {
+            let is_at_end = tokio::select! {
                 biased;
-                received = self.exchange() => received?,
-                () = stop.cancelled() => {
-                    // What was read was answered: only what waits for the socket is left.
-                    return self.farewell().await;
-                }
+                is_at_end = self.exchange(next) => is_at_end?,
+                // What was read was answered: only what waits for the socket is left.
+                () = stop.cancelled() => true,
             };
-            if received == 0 {
-                return self.stream.shutdown().await;
+            if is_at_end {
+                return self.farewell().await;
             }
-            if self.handle().await == Next::Close {
+            next = self.handle().await;
+            if next == Next::Close {
                 return self.farewell().await;
             }
             if self.input.is_empty() && self.input.capacity() > IN_KEEP_MAX {
@@ -95,64 +98,57 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
     }
 
-    /// Handles every whole request of the in buffer.
+    /// Handles the whole requests of the in buffer, up to [`REQUESTS_MAX`].
     async fn handle(&mut self) -> Next {
-        loop {
-            let mut requests = Vec::new();
-            let mut broken = None;
-            while requests.len() < REQUESTS_MAX {
-                match self.scanner.next(&mut self.input) {
-                    Ok(Some(Scanned::Request(args))) => requests.push(Request::Words(args)),
-                    Ok(Some(Scanned::TooLarge(text))) => requests.push(Request::Refused(text)),
-                    Ok(None) => break,
-                    Err(error) => {
-                        broken = Some(error);
-                        break;
-                    }
+        let mut requests = Vec::new();
+        let mut broken = None;
+        while requests.len() < REQUESTS_MAX {
+            match self.scanner.next(&mut self.input) {
+                Ok(Some(Scanned::Request(args))) => requests.push(Request::Words(args)),
+                Ok(Some(Scanned::TooLarge(text))) => requests.push(Request::Refused(text)),
+                Ok(None) => break,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
                 }
             }
-            let more = requests.len() == REQUESTS_MAX;
-            let client = &self.registration.client;
-            let go_on = dispatch::execute(
-                self.server,
-                client,
-                &mut self.session,
-                requests,
-                &mut self.output,
-            )
-            .await;
-            if !go_on {
-                return Next::Close;
-            }
-            if let Some(error) = broken {
-                self.server.engine.metrics().protocol_errors.add(1);
-                tracing::debug!(client = client.id, %error, "broken frame");
-                Reply::Error(error.to_string()).encode(self.session.version, &mut self.output);
-                return Next::Close;
-            }
-            if !more {
-                return Next::Continue;
-            }
-            // A long pipeline: its first replies can leave while the next requests are handled.
-            if poll_fn(|context| Poll::Ready(self.poll_write(context)))
-                .await
-                .is_err()
-            {
-                return Next::Close;
-            }
         }
+        let is_full = requests.len() == REQUESTS_MAX;
+        let client = &self.registration.client;
+        let go_on = dispatch::execute(
+            self.server,
+            client,
+            &mut self.session,
+            requests,
+            &mut self.output,
+        )
+        .await;
+        if !go_on {
+            return Next::Close;
+        }
+        if let Some(error) = broken {
+            self.server.engine.metrics().protocol_errors.add(1);
+            tracing::debug!(client = client.id, %error, "broken frame");
+            Reply::Error(error.to_string()).encode(self.session.version, &mut self.output);
+            return Next::Close;
+        }
+        if is_full { Next::Handle } else { Next::Read }
     }
 
-    /// Writes what waits and reads what comes, whichever is possible. Returns how many bytes were
-    /// read; 0 is the end.
-    async fn exchange(&mut self) -> io::Result<usize> {
+    /// Writes what waits, and reads what comes if everything was handled. Returns once there is
+    /// something to handle; true at the end of what the client sends.
+    async fn exchange(&mut self, next: Next) -> io::Result<bool> {
         let room = READ_SIZE.max(self.scanner.wants().min(self.input.len()));
         poll_fn(|context| {
             self.poll_write(context)?;
             if self.output.len() >= OUT_MAX {
                 return Poll::Pending;
             }
+            if next == Next::Handle {
+                return Poll::Ready(Ok(false));
+            }
             self.poll_read(context, room)
+                .map_ok(|received| received == 0)
         })
         .await
     }
