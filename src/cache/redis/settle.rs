@@ -1,0 +1,92 @@
+//! FILL and SEEN: one call of a script for many entries.
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, RedisResult, cmd};
+
+use super::Shared;
+use crate::cache::Sighting;
+use crate::cache::entry::{self, ROW_HEAD_BYTES};
+use crate::command::{Row, Stamp};
+
+/// One call of the script settles no more entries than this, for the same reason.
+const SETTLE_ENTRIES_MAX: usize = 256;
+/// Nor does it carry more bytes of values than this, the last value apart.
+const SETTLE_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const SETTLE_SCRIPT: &str = include_str!("settle.lua");
+/// A larger value is not cached: it would hold up all the steps behind it on its connection.
+pub(super) const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+impl Shared {
+    pub(super) async fn load_script(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        let mut command = cmd("SCRIPT");
+        command.arg("LOAD").arg(SETTLE_SCRIPT);
+        command.query_async(connection).await
+    }
+
+    /// The call of the script for `chunk`, and how many bytes of values it carries.
+    pub(super) fn settle_command(&self, chunk: &[Sighting]) -> (Cmd, usize) {
+        let mut command = cmd("EVALSHA");
+        command.arg(self.script.get_hash()).arg(chunk.len());
+        let mut name = Vec::new();
+        for sighting in chunk {
+            self.names().write(&mut name, &sighting.entry);
+            command.arg(&name[..]);
+        }
+        let mut bytes = 0;
+        for sighting in chunk {
+            let row = sighting.row.as_ref();
+            let stamp = row.map_or(Stamp::ABSENT, |row| row.stamp);
+            let token = sighting.token.map(entry::encode_token);
+            let (value, lifetime_ms) = match (token, self.lifetime_ms(sighting)) {
+                (None, _) | (_, 0) => (Vec::new(), 0),
+                (Some(_), lifetime_ms) => (entry::encode_value(row), lifetime_ms),
+            };
+            bytes += value.len();
+            command
+                .arg(token.as_ref().map_or(&[][..], |token| &token[..]))
+                .arg(&entry::encode_stamp(stamp)[..])
+                .arg(&value[..])
+                .arg(lifetime_ms);
+        }
+        (command, bytes)
+    }
+
+    /// How long the value of a FILL lives; 0 if it must not be cached.
+    pub(super) fn lifetime_ms(&self, sighting: &Sighting) -> u64 {
+        if sighting.row.as_ref().is_some_and(is_too_large) {
+            return 0;
+        }
+        let ttl = self.settings.ttl;
+        let lifetime = sighting.time_left.map_or(ttl, |left| left.min(ttl));
+        u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Cuts sightings into the parts that one call of the script takes.
+pub(super) struct SettleChunks<'a>(pub(super) &'a [Sighting]);
+
+impl<'a> Iterator for SettleChunks<'a> {
+    type Item = &'a [Sighting];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut bytes = 0;
+        let mut count = 0;
+        while count < self.0.len().min(SETTLE_ENTRIES_MAX) && bytes < SETTLE_BYTES_MAX {
+            let row = self.0[count].row.as_ref();
+            // The script gets no values that are too large.
+            let row = row.filter(|row| !is_too_large(row));
+            bytes += row.map_or(0, |row| row.value.len());
+            count += 1;
+        }
+        let (chunk, rest) = self.0.split_at(count);
+        self.0 = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    }
+}
+
+fn is_too_large(row: &Row) -> bool {
+    row.value.len() > VALUE_BYTES_MAX - ROW_HEAD_BYTES
+}
