@@ -214,7 +214,11 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
     }
 
     fn pool_sizes(&mut self) -> (usize, usize) {
-        let (min, max) = (self.size(&DB_POOL_MIN_SIZE), self.size(&DB_POOL_MAX_SIZE));
+        let (mut min, max) = (self.size(&DB_POOL_MIN_SIZE), self.size(&DB_POOL_MAX_SIZE));
+        if self.layers.is_default(&DB_POOL_MIN_SIZE) {
+            // A default gives way to what was asked for.
+            min = min.zip(max).map(|(min, max)| min.min(max));
+        }
         if let (Some(min), Some(max)) = (min, max)
             && min > max
         {

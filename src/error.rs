@@ -36,6 +36,18 @@ pub enum Error {
         /// What happened to the connection.
         reason: String,
     },
+    /// A write over several shards was done on some of them and not on this one.
+    #[error(
+        "{code} {shard} did not do its part of the write: {reason}; the other shards did theirs"
+    )]
+    Partial {
+        /// The code of that shard's own error.
+        code: &'static str,
+        /// The first shard that did not do its part.
+        shard: ShardId,
+        /// Why.
+        reason: String,
+    },
     /// The shard received the statement and refused it: a full disk, a read-only standby, a lock
     /// that was not granted in time. Nothing was changed.
     #[error("SHARDERR {shard} refused the operation, nothing was changed: {reason}")]
@@ -63,10 +75,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// This error of one shard, where other shards have done their parts of the write.
+    pub fn after_others(self, shard: ShardId) -> Error {
+        let (code, reason) = match self {
+            Error::ShardDown { reason, .. } => ("SHARDDOWN", reason),
+            Error::ShardRefused { reason, .. } => ("SHARDERR", reason),
+            Error::Busy { queue, .. } => ("BUSY", format!("its {queue} queue is full")),
+            Error::Stopping => ("SHUTDOWN", "respgres is stopping".to_owned()),
+            error @ (Error::OutcomeUnknown { .. } | Error::Partial { .. }) => return error,
+        };
+        Error::Partial {
+            code,
+            shard,
+            reason,
+        }
+    }
+
     /// What is known about the effect of the failed operation.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Error::OutcomeUnknown { .. } => Outcome::Unknown,
+            Error::OutcomeUnknown { .. } | Error::Partial { .. } => Outcome::Unknown,
             Error::ShardDown { .. }
             | Error::ShardRefused { .. }
             | Error::Busy { .. }

@@ -232,7 +232,7 @@ impl RedisCache {
             let allowance = self.shared.allowance(bytes.div_ceil(VALUE_BYTES_MAX));
             self.shared
                 .step(&duty.generation, "SETTLE", allowance, async {
-                    let mut connection = duty.generation.connection();
+                    let mut connection = duty.generation.duty_connection();
                     match command.query_async::<()>(&mut connection).await {
                         Err(error) if is_no_script(&error) => {
                             self.shared.load_script(&mut connection).await?;
@@ -261,9 +261,9 @@ impl RedisCache {
                 .step(
                     &duty.generation,
                     "FIN",
-                    self.shared.settings.timeout,
+                    self.shared.allowance(entries.len() / NAMES_MAX),
                     async {
-                        let mut connection = duty.generation.connection();
+                        let mut connection = duty.generation.duty_connection();
                         command.query_async::<()>(&mut connection).await
                     },
                 )

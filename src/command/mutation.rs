@@ -151,6 +151,16 @@ impl Mutation {
         )
     }
 
+    /// Whether it looks at the value that is there; all others look only at the times.
+    pub fn needs_value(&self) -> bool {
+        matches!(self, Mutation::Set(Set { get: true, .. }))
+    }
+
+    /// Whether what it puts has a value of its own; all others leave the value as it is.
+    pub fn sets_value(&self) -> bool {
+        matches!(self, Mutation::Set(_))
+    }
+
     /// Bytes that this mutation holds, for bounds on batches.
     pub fn weight(&self) -> usize {
         match self {

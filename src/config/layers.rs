@@ -194,6 +194,12 @@ impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
             })
     }
 
+    /// Whether only the default is there.
+    pub(super) fn is_default(&self, variable: &Variable) -> bool {
+        self.get(variable)
+            .is_none_or(|setting| setting.origin == Origin::Default)
+    }
+
     /// The setting of the variable `name` from the environment or `.env`.
     pub(super) fn below_flags(&self, name: &str) -> Option<Setting> {
         let environment = (self.environment)(name).map(|value| (value, Origin::Environment));

@@ -428,6 +428,9 @@ fn a_pool_cannot_keep_more_connections_than_it_may_have() {
         &["`11`", "DB_POOL_MAX_SIZE, which is 10"],
     );
     assert!(env(&[("DB_POOL_MIN_SIZE", "10")]).load().is_ok());
+    // The default of the one gives way to the other.
+    let config = env(&[("DB_POOL_MAX_SIZE", "1")]).load().unwrap();
+    assert_eq!((config.db_pool_min_size, config.db_pool_max_size), (1, 1));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -42,6 +43,9 @@ pub(super) struct Bounds {
     pub(super) batch_bytes_max: usize,
 }
 
+/// How long an item may wait for room in the queue.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A queue in front of some kind of flight.
 pub(super) struct Lane<T> {
     queue: mpsc::Sender<T>,
@@ -68,16 +72,23 @@ impl<T: Item> Lane<T> {
         Self { queue }
     }
 
-    /// Puts an item into the queue, now.
+    /// Puts an item into the queue, and waits for room if it is full: who sends more than can be
+    /// done is slowed down first.
     ///
     /// # Errors
     ///
-    /// The item is not taken, and dropped.
-    pub(super) fn submit(&self, item: T) -> Result<(), NotTaken> {
-        self.queue.try_send(item).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NotTaken::Full,
-            mpsc::error::TrySendError::Closed(_) => NotTaken::Ended,
-        })
+    /// There was no room for too long. The item is not taken, and dropped.
+    pub(super) async fn submit(&self, item: T) -> Result<(), NotTaken> {
+        let item = match self.queue.try_send(item) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotTaken::Ended),
+            Err(mpsc::error::TrySendError::Full(item)) => item,
+        };
+        match tokio::time::timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(NotTaken::Ended),
+            Err(_elapsed) => Err(NotTaken::Full),
+        }
     }
 }
 
@@ -121,14 +132,12 @@ async fn run<T, F, Flight>(
             batch.push(item);
         }
         let flight = fly(batch);
-        if bounds.flights_max == 1 {
+        // A task of its own: a panic in it must not end the lane. The permit keeps the order where
+        // there is one flight at a time.
+        tasks.spawn(async move {
+            let _permit = permit;
             flight.await;
-        } else {
-            tasks.spawn(async move {
-                flight.await;
-                drop(permit);
-            });
-        }
+        });
     }
 }
 
@@ -184,10 +193,10 @@ mod tests {
     async fn what_arrives_during_a_flight_leaves_together_in_order() {
         let tasks = TaskTracker::new();
         let (lane, batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).unwrap();
+        lane.submit(Number(1)).await.unwrap();
         started.notified().await;
         for number in [2, 3, 4, 5] {
-            lane.submit(Number(number)).unwrap();
+            lane.submit(Number(number)).await.unwrap();
         }
         go.add_permits(10);
         drop(lane);
@@ -201,10 +210,10 @@ mod tests {
     async fn bytes_bound_a_batch_but_never_its_first_item() {
         let tasks = TaskTracker::new();
         let (lane, batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).unwrap();
+        lane.submit(Number(1)).await.unwrap();
         started.notified().await;
         for number in [500, 60, 50] {
-            lane.submit(Number(number)).unwrap();
+            lane.submit(Number(number)).await.unwrap();
         }
         go.add_permits(10);
         drop(lane);
@@ -216,16 +225,16 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_full_queue_refuses() {
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_stays_full_refuses() {
         let tasks = TaskTracker::new();
         let (lane, _batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).unwrap();
+        lane.submit(Number(1)).await.unwrap();
         started.notified().await;
         for number in [2, 3, 4, 5] {
-            lane.submit(Number(number)).unwrap();
+            lane.submit(Number(number)).await.unwrap();
         }
-        assert_eq!(lane.submit(Number(6)), Err(NotTaken::Full));
+        assert_eq!(lane.submit(Number(6)).await, Err(NotTaken::Full));
         go.add_permits(10);
     }
 }

@@ -170,25 +170,22 @@ impl Engine {
             Err(_unavailable) => vec![None; keys.len()],
         };
         let mut hits = 0;
-        let looked_up: Vec<_> = entries
-            .into_iter()
-            .zip(cached)
-            .map(|(entry, cached)| {
-                let hit = cached
-                    .zip(self.clocks.get(entry.shard.index()))
-                    .and_then(|(cached, clock)| read::usable(cached, clock));
-                match hit {
-                    Some(row) => {
-                        hits += 1;
-                        Looked::Up(Found {
-                            row,
-                            from_cache: true,
-                        })
-                    }
-                    None => self.submit_read(entry),
+        let mut looked_up = Vec::with_capacity(entries.len());
+        for (entry, cached) in entries.into_iter().zip(cached) {
+            let hit = cached
+                .zip(self.clocks.get(entry.shard.index()))
+                .and_then(|(cached, clock)| read::usable(cached, clock));
+            looked_up.push(match hit {
+                Some(row) => {
+                    hits += 1;
+                    Looked::Up(Found {
+                        row,
+                        from_cache: true,
+                    })
                 }
-            })
-            .collect();
+                None => self.submit_read(entry).await,
+            });
+        }
         self.metrics.cache_hits.add(hits);
         self.metrics.cache_misses.add(keys.len() as u64 - hits);
         let mut found = Vec::with_capacity(looked_up.len());
@@ -213,21 +210,23 @@ impl Engine {
         Some(now.map_or(Duration::ZERO, |now| expires_at.since(now)))
     }
 
-    fn submit_read(&self, entry: EntryKey) -> Looked {
+    async fn submit_read(&self, entry: EntryKey) -> Looked {
         let (done, answer) = oneshot::channel();
         let miss = Miss {
             key: entry.key,
             done,
         };
-        match submit(&self.reads, entry.shard, miss, "read", READS.queue_max) {
+        match submit(&self.reads, entry.shard, miss, "read", READS.queue_max).await {
             Ok(()) => Looked::Waiting(answer),
             Err(error) => Looked::Failed(error),
         }
     }
 
-    /// Puts a write into the lanes of its shards, now: writes submitted one after another take
-    /// effect in that order on each key. Operations on one shard commit together.
-    pub fn submit(&self, operations: Vec<Operation>) -> Ticket {
+    /// Puts a write into the lanes of its shards: writes submitted one after another take effect in
+    /// that order on each key. Operations on one shard commit together.
+    ///
+    /// Once this has returned, the write is done whether or not anyone waits for it.
+    pub async fn submit(&self, operations: Vec<Operation>) -> Ticket {
         let count = operations.len();
         let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
@@ -244,28 +243,52 @@ impl Engine {
                 }),
             }
         }
-        let parts = parts
-            .into_iter()
-            .map(
-                |OneShard {
-                     shard,
-                     positions,
-                     operations,
-                 }| {
-                    let (done, answer) = oneshot::channel();
-                    let item = WriteItem { operations, done };
-                    let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max);
-                    Part {
-                        positions,
-                        result: taken.map(|()| answer),
-                    }
-                },
-            )
-            .collect();
+        if let Some(part) = self.known_to_fail(&parts) {
+            return Ticket {
+                operations: count,
+                parts: smallvec![part],
+            };
+        }
+        let mut submitted = SmallVec::new();
+        for OneShard {
+            shard,
+            positions,
+            operations,
+        } in parts
+        {
+            let (done, answer) = oneshot::channel();
+            let item = WriteItem { operations, done };
+            let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max).await;
+            submitted.push(Part {
+                shard,
+                positions,
+                result: taken.map(|()| answer),
+            });
+        }
         Ticket {
             operations: count,
-            parts,
+            parts: submitted,
         }
+    }
+
+    /// A write over several shards of which one is known to be down fails as a whole, before any of
+    /// them does its part.
+    fn known_to_fail(&self, parts: &[OneShard]) -> Option<Part> {
+        if parts.len() < 2 {
+            return None;
+        }
+        parts.iter().find_map(|part| {
+            let shard = self.shards.all().get(part.shard.index())?;
+            let reason = shard.state().err()?;
+            Some(Part {
+                shard: part.shard,
+                positions: SmallVec::new(),
+                result: Err(Error::ShardDown {
+                    shard: part.shard,
+                    reason,
+                }),
+            })
+        })
     }
 
     /// [`submit`](Engine::submit) and wait.
@@ -274,22 +297,37 @@ impl Engine {
     ///
     /// As [`Ticket::wait`].
     pub async fn write(&self, operations: Vec<(Bytes, Mutation)>) -> Result<Vec<Outcome>, Error> {
-        self.submit(operations).wait().await
+        self.submit(operations).await.wait().await
     }
 
-    /// Deletes every key on every shard, then everything in the cache.
+    /// Deletes every key on every shard at once, then everything in the cache.
     ///
     /// # Errors
     ///
-    /// The first shard's; the others were cleared.
+    /// As [`Ticket::wait`].
     pub async fn clear(&self) -> Result<(), Error> {
-        let mut result = Ok(());
-        for shard in self.shards.all() {
-            result = result.and(shard.clear().await);
+        let clearing: Vec<_> = self
+            .shards
+            .all()
+            .iter()
+            .map(|shard| {
+                let owned = Arc::clone(shard);
+                (shard.id(), tokio::spawn(async move { owned.clear().await }))
+            })
+            .collect();
+        let mut failures = Vec::new();
+        let shards = clearing.len();
+        for (shard, cleared) in clearing {
+            let cleared = cleared.await.unwrap_or_else(|error| {
+                let reason = error.to_string();
+                Err(Error::OutcomeUnknown { shard, reason })
+            });
+            failures.extend(cleared.err().map(|error| (shard, error)));
         }
         // Unavailable: the cache drops what it can't account for before it is used again.
         let _ = self.cache.clear().await;
-        result
+        let is_done_somewhere = failures.len() < shards;
+        write::summary(failures, is_done_somewhere).map_or(Ok(()), Err)
     }
 
     /// The number of keys: exact while the shards are small, then an estimate.
@@ -361,7 +399,7 @@ enum Looked {
     Failed(Error),
 }
 
-fn submit<T: lane::Item>(
+async fn submit<T: lane::Item>(
     lanes: &[Lane<T>],
     shard: ShardId,
     item: T,
@@ -371,12 +409,14 @@ fn submit<T: lane::Item>(
     let Some(lane) = lanes.get(shard.index()) else {
         return Err(Error::Stopping);
     };
-    lane.submit(item).map_err(|not_taken| match not_taken {
-        NotTaken::Full => Error::Busy {
-            shard,
-            queue,
-            limit,
-        },
-        NotTaken::Ended => Error::Stopping,
-    })
+    lane.submit(item)
+        .await
+        .map_err(|not_taken| match not_taken {
+            NotTaken::Full => Error::Busy {
+                shard,
+                queue,
+                limit,
+            },
+            NotTaken::Ended => Error::Stopping,
+        })
 }

@@ -53,8 +53,7 @@ async fn establish(shards: Arc<Shards>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // A mismatch was logged, and is the reason that the shard gives for being down.
-        let _ = shards.establish().await;
+        shards.establish_late().await;
     }
 }
 

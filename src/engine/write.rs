@@ -21,6 +21,7 @@ use crate::cache::{Cache, EntryKey};
 use crate::command::Outcome;
 use crate::error::{self, Error};
 use crate::metrics::Metrics;
+use crate::routing::ShardId;
 use crate::shard::{Operation, Shard};
 
 /// Operations of one command on one shard. They commit together.
@@ -128,6 +129,7 @@ pub struct Ticket {
 /// The part of a write that one shard does.
 #[derive(Debug)]
 pub(super) struct Part {
+    pub(super) shard: ShardId,
     /// Which of the command's operations these are.
     pub(super) positions: SmallVec<[usize; 1]>,
     /// The answer to come; an error if the lane did not take the part.
@@ -139,27 +141,103 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// The first shard's error. Others may have done their part: a write over several shards is
-    /// atomic on each, not over all.
+    /// The outcome is unknown on a shard; or the write was done on some shards and not on others,
+    /// as it is atomic on each, not over all; or no shard did it, for the reason of the first.
     pub async fn wait(self) -> Result<Vec<Outcome>, Error> {
         let mut outcomes = vec![Outcome::Refused; self.operations];
-        let mut failed = None;
-        for Part { positions, result } in self.parts {
+        let mut failures: Vec<(ShardId, Error)> = Vec::new();
+        let mut is_done_somewhere = false;
+        for Part {
+            shard,
+            positions,
+            result,
+        } in self.parts
+        {
             let result = match result {
-                Ok(answer) => answer.await.unwrap_or(Err(Error::Stopping)),
+                // The flight ended without an answer, which only a defect in it can bring about.
+                Ok(answer) => answer.await.unwrap_or_else(|_| {
+                    let reason = "the proxy lost track of it".to_owned();
+                    Err(Error::OutcomeUnknown { shard, reason })
+                }),
                 Err(error) => Err(error),
             };
             match result {
                 Ok(answers) => {
+                    is_done_somewhere = true;
                     for (position, answer) in positions.into_iter().zip(answers) {
                         if let Some(slot) = outcomes.get_mut(position) {
                             *slot = answer;
                         }
                     }
                 }
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => failures.push((shard, error)),
             }
         }
-        failed.map_or(Ok(outcomes), Err)
+        match summary(failures, is_done_somewhere) {
+            Some(error) => Err(error),
+            None => Ok(outcomes),
+        }
+    }
+}
+
+/// One error for what failed on several shards; `None` if nothing did.
+pub(super) fn summary(failures: Vec<(ShardId, Error)>, is_done_somewhere: bool) -> Option<Error> {
+    let unknown = failures
+        .iter()
+        .find(|(_, error)| error.outcome() == error::Outcome::Unknown);
+    if let Some((_, error)) = unknown {
+        return Some(error.clone());
+    }
+    let (shard, error) = failures.into_iter().next()?;
+    if is_done_somewhere {
+        return Some(error.after_others(shard));
+    }
+    Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down(shard: u16) -> (ShardId, Error) {
+        let shard = ShardId::new(shard);
+        (
+            shard,
+            Error::ShardDown {
+                shard,
+                reason: "gone".into(),
+            },
+        )
+    }
+
+    fn unknown(shard: u16) -> (ShardId, Error) {
+        let shard = ShardId::new(shard);
+        (
+            shard,
+            Error::OutcomeUnknown {
+                shard,
+                reason: "cut".into(),
+            },
+        )
+    }
+
+    #[test]
+    fn only_what_no_shard_did_is_told_as_not_done() {
+        assert_eq!(summary(vec![], true), None);
+        assert_eq!(summary(vec![down(1), down(2)], false), Some(down(1).1));
+        let partial = summary(vec![down(1)], true).unwrap();
+        let text = partial.to_string();
+        assert!(text.starts_with("SHARDDOWN shard_1 "), "{text}");
+        assert!(text.ends_with("the other shards did theirs"), "{text}");
+        assert_eq!(partial.outcome(), error::Outcome::Unknown);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_not_hidden_by_a_known_one() {
+        assert_eq!(
+            summary(vec![down(0), unknown(1)], false),
+            Some(unknown(1).1)
+        );
+        assert_eq!(summary(vec![down(0), unknown(1)], true), Some(unknown(1).1));
     }
 }

@@ -88,6 +88,9 @@ impl From<Error> for ApiError {
             Error::OutcomeUnknown { shard, reason } => format!(
                 "the write to {shard} may or may not have happened: {reason}; read the key to find out"
             ),
+            Error::Partial { shard, reason, .. } => format!(
+                "{shard} did not do its part of the write: {reason}; the other shards did theirs"
+            ),
             Error::ShardRefused { shard, reason } => {
                 format!("{shard} refused the operation, nothing was changed: {reason}")
             }

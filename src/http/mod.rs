@@ -42,14 +42,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes of a whole `/write` body: base64 takes 4/3 of a value and the usual JSON escapes
-    /// twice its size; the rest is the key and the braces. (A value of control characters, six
+    /// Bytes of a whole `/write` body: base64 takes 4/3 of a key or value and the usual JSON
+    /// escapes twice its size; the rest is names and braces. (A value of control characters, six
     /// bytes each in JSON, does not fit unless it is sent as base64.)
     fn max_body_size(&self) -> usize {
-        const KEY_AND_BRACES: usize = 64 * 1024;
+        const NAMES_AND_BRACES: usize = 64 * 1024;
         self.max_value_size
+            .saturating_add(self.max_key_size)
             .saturating_mul(2)
-            .saturating_add(KEY_AND_BRACES)
+            .saturating_add(NAMES_AND_BRACES)
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! All whole requests of the buffer are handled together, and their replies leave in one write.
 //! While replies wait for a slow reader, requests are still read, since many clients send a whole
-//! pipeline before they read; once [`OUT_MAX`] bytes wait, reading stops until the client takes
-//! some.
+//! pipeline before they read; once [`OUT_MAX`] bytes wait, nothing more is read or handled until the
+//! client takes some.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::clients::Registration;
-use super::dispatch::{self, Request};
+use super::dispatch::{self, OUT_MAX, Output, Request};
 use super::session::Session;
 use crate::resp::{Reply, Scanned, Scanner};
 
@@ -31,9 +31,6 @@ const READ_SIZE: usize = 16 * 1024;
 
 /// An in buffer larger than this is given back when it is empty.
 const IN_KEEP_MAX: usize = 256 * 1024;
-
-/// Replies that may wait for a slow reader, in bytes. Reading stops there.
-const OUT_MAX: usize = 32 * 1024 * 1024;
 
 /// Requests that are handled together. More wait in the in buffer.
 const REQUESTS_MAX: usize = 1024;
@@ -88,7 +85,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if is_at_end {
                 return self.farewell().await;
             }
-            next = self.handle().await;
+            next = self.handle().await?;
             if next == Next::Close {
                 return self.farewell().await;
             }
@@ -99,7 +96,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     /// Handles the whole requests of the in buffer, up to [`REQUESTS_MAX`].
-    async fn handle(&mut self) -> Next {
+    async fn handle(&mut self) -> io::Result<Next> {
         let mut requests = Vec::new();
         let mut broken = None;
         while requests.len() < REQUESTS_MAX {
@@ -115,24 +112,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
         let is_full = requests.len() == REQUESTS_MAX;
         let client = &self.registration.client;
+        let mut output = Output {
+            stream: &mut self.stream,
+            buffer: &mut self.output,
+        };
         let go_on = dispatch::execute(
             self.server,
             client,
             &mut self.session,
             requests,
-            &mut self.output,
+            &mut output,
         )
-        .await;
+        .await?;
         if !go_on {
-            return Next::Close;
+            return Ok(Next::Close);
         }
         if let Some(error) = broken {
             self.server.engine.metrics().protocol_errors.add(1);
             tracing::debug!(client = client.id, %error, "broken frame");
             Reply::Error(error.to_string()).encode(self.session.version, &mut self.output);
-            return Next::Close;
+            return Ok(Next::Close);
         }
-        if is_full { Next::Handle } else { Next::Read }
+        Ok(if is_full { Next::Handle } else { Next::Read })
     }
 
     /// Writes what waits, and reads what comes if everything was handled. Returns once there is

@@ -6,9 +6,11 @@
 //! SET in one pipeline sees it, the GET before it does not. Writes of one key need no such care,
 //! since the lane keeps their order.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::io;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::clients::Client;
 use super::session::{Session, authenticate};
@@ -19,6 +21,12 @@ use crate::error::Error;
 use crate::resp::{Args, Reply};
 use crate::shard::{KEY_MAX, Operation};
 
+/// Replies that may wait for a slow reader, in bytes. Nothing more is handled until it reads.
+pub(super) const OUT_MAX: usize = 32 * 1024 * 1024;
+
+/// Keys that are read together for a pipeline. One command's keys are always read together.
+const READ_TOGETHER_MAX: usize = 128;
+
 /// What the scanner found.
 pub(super) enum Request {
     /// The words of a command.
@@ -28,13 +36,13 @@ pub(super) enum Request {
 }
 
 /// Handles `requests` and appends their replies to `out`. False if the connection shall be closed.
-pub(super) async fn execute(
+pub(super) async fn execute<S: AsyncWrite + Unpin>(
     server: &Server,
     client: &Client,
     session: &mut Session,
     requests: Vec<Request>,
-    out: &mut BytesMut,
-) -> bool {
+    out: &mut Output<'_, S>,
+) -> io::Result<bool> {
     server.engine.metrics().commands.add(requests.len() as u64);
     if let Some(Request::Words(words)) = requests.last() {
         let name = words
@@ -51,8 +59,8 @@ pub(super) async fn execute(
                     client = client.id,
                     "an HTTP request on the RESP port; closing"
                 );
-                segment.finish(session, out).await;
-                return false;
+                segment.finish(session, out).await?;
+                return Ok(false);
             }
             Request::Words(words) => Command::parse(&words).map_err(|rejection| rejection.0),
             Request::Refused(text) => Err(text),
@@ -74,9 +82,9 @@ pub(super) async fn execute(
             | Command::Delete(_)
             | Command::MSet(_) => {
                 if segment.is_in_the_way_of(&command) {
-                    segment.finish(session, out).await;
+                    segment.finish(session, out).await?;
                 }
-                segment.add(command);
+                segment.add(command).await;
             }
             Command::Ping(None) => segment.steps.push(Step::Ready(Reply::Status("PONG"))),
             Command::Ping(Some(message)) | Command::Echo(message) => {
@@ -104,46 +112,46 @@ pub(super) async fn execute(
             // These change how replies are written, or look at the whole: what came before is
             // answered first.
             Command::Hello(hello) => {
-                segment.finish(session, out).await;
+                segment.finish(session, out).await?;
                 let reply = session.hello(client, hello);
-                reply.encode(session.version, out);
+                out.push(&reply, session).await?;
             }
             Command::Reset => {
-                segment.finish(session, out).await;
+                segment.finish(session, out).await?;
                 let reply = session.reset(client);
-                reply.encode(session.version, out);
+                out.push(&reply, session).await?;
             }
             Command::DbSize => {
-                segment.finish(session, out).await;
+                segment.finish(session, out).await?;
                 let reply = match server.engine.count().await {
                     Ok(count) => Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
                     Err(error) => failed(&error),
                 };
-                reply.encode(session.version, out);
+                out.push(&reply, session).await?;
             }
             Command::Flush => {
-                segment.finish(session, out).await;
+                segment.finish(session, out).await?;
                 let reply = server
                     .engine
                     .clear()
                     .await
                     .map_or_else(|error| failed(&error), |()| Reply::OK);
-                reply.encode(session.version, out);
+                out.push(&reply, session).await?;
             }
             Command::Info(sections) => {
-                segment.finish(session, out).await;
+                segment.finish(session, out).await?;
                 let text = info::info(server, &sections).await;
-                Reply::Verbatim(text).encode(session.version, out);
+                out.push(&Reply::Verbatim(text), session).await?;
             }
             Command::Quit => {
-                segment.finish(session, out).await;
-                Reply::OK.encode(session.version, out);
-                return false;
+                segment.finish(session, out).await?;
+                out.push(&Reply::OK, session).await?;
+                return Ok(false);
             }
         }
     }
-    segment.finish(session, out).await;
-    true
+    segment.finish(session, out).await?;
+    Ok(true)
 }
 
 /// The first words of an HTTP request. A web page can make a browser send one to this port, with
@@ -192,6 +200,25 @@ fn keys(command: &Command) -> impl Iterator<Item = &Bytes> {
     one.into_iter()
         .chain(many)
         .chain(pairs.iter().map(|(key, _)| key))
+}
+
+/// Where replies go: into a buffer, and on to the client when the buffer is full.
+pub(super) struct Output<'a, S> {
+    pub(super) stream: &'a mut S,
+    pub(super) buffer: &'a mut BytesMut,
+}
+
+impl<S: AsyncWrite + Unpin> Output<'_, S> {
+    /// Appends a reply; waits for the client to read if too much waits for it already.
+    async fn push(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
+        reply.encode(session.version, self.buffer);
+        while self.buffer.len() >= OUT_MAX {
+            if self.stream.write_buf(self.buffer).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Commands that are under way together.
@@ -268,7 +295,7 @@ impl<'a> Segment<'a> {
         !others.list.is_empty() && keys(command).any(|key| others.contains(key))
     }
 
-    fn add(&mut self, command: Command) {
+    async fn add(&mut self, command: Command) {
         let read = |answer, count| Step::Read { count, answer };
         let step = match command {
             Command::Get(key) => {
@@ -289,20 +316,22 @@ impl<'a> Segment<'a> {
                 self.read.list.extend(keys);
                 read(ReadAnswer::Existing, count)
             }
-            Command::Write(key, mutation) => self.write(vec![(key, mutation)], WriteAnswer::Single),
+            Command::Write(key, mutation) => {
+                self.write(vec![(key, mutation)], WriteAnswer::Single).await
+            }
             Command::Delete(keys) => {
                 let operations = keys
                     .into_iter()
                     .map(|key| (key, Mutation::Delete))
                     .collect();
-                self.write(operations, WriteAnswer::Count)
+                self.write(operations, WriteAnswer::Count).await
             }
             Command::MSet(pairs) => {
                 let operations = pairs
                     .into_iter()
                     .map(|(key, value)| (key, Mutation::Set(Set::plain(value))))
                     .collect();
-                self.write(operations, WriteAnswer::Done)
+                self.write(operations, WriteAnswer::Done).await
             }
             other => {
                 debug_assert!(false, "not a command on data: {other:?}");
@@ -312,36 +341,38 @@ impl<'a> Segment<'a> {
         self.steps.push(step);
     }
 
-    fn write(&mut self, operations: Vec<Operation>, answer: WriteAnswer) -> Step {
+    async fn write(&mut self, operations: Vec<Operation>, answer: WriteAnswer) -> Step {
         self.written
             .list
             .extend(operations.iter().map(|(key, _)| key.clone()));
         Step::Write {
-            ticket: self.server.engine.submit(operations),
+            ticket: self.server.engine.submit(operations).await,
             answer,
         }
     }
 
     /// Waits for everything under way and writes the replies in order.
-    async fn finish(&mut self, session: &Session, out: &mut BytesMut) {
-        if self.steps.is_empty() {
-            return;
-        }
-        let keys = &self.read.list;
-        let mut found = if keys.is_empty() {
-            Vec::new()
-        } else {
-            self.server.engine.read(keys).await
-        }
-        .into_iter();
-        let mut keys = keys.iter();
-        for step in self.steps.drain(..) {
+    async fn finish<S: AsyncWrite + Unpin>(
+        &mut self,
+        session: &Session,
+        out: &mut Output<'_, S>,
+    ) -> io::Result<()> {
+        let keys = std::mem::take(&mut self.read.list);
+        let mut unread = &keys[..];
+        let mut unanswered = unread.iter();
+        let mut found = VecDeque::new();
+        // The first reads leave before a write is waited for.
+        self.read_more(&mut unread, 1, &mut found).await;
+        for step in std::mem::take(&mut self.steps) {
             let reply = match step {
                 Step::Ready(reply) => reply,
                 Step::Read { count, answer } => {
-                    let found = found.by_ref().take(count).collect::<Result<Vec<_>, _>>();
-                    let keys: Vec<&Bytes> = keys.by_ref().take(count).collect();
-                    match found {
+                    self.read_more(&mut unread, count, &mut found).await;
+                    let keys: Vec<&Bytes> = unanswered.by_ref().take(count).collect();
+                    match found
+                        .drain(..count.min(found.len()))
+                        .collect::<Result<Vec<_>, _>>()
+                    {
                         Ok(found) => self.server.read_reply(&answer, &keys, found),
                         Err(error) => failed(&error),
                     }
@@ -351,10 +382,27 @@ impl<'a> Segment<'a> {
                     Err(error) => failed(&error),
                 },
             };
-            reply.encode(session.version, out);
+            out.push(&reply, session).await?;
         }
         self.read.clear();
         self.written.clear();
+        Ok(())
+    }
+
+    /// Reads on until `found` has `count`, in parts: values may be large, and the replies to a part
+    /// can leave before the next is read.
+    async fn read_more(
+        &self,
+        unread: &mut &[Bytes],
+        count: usize,
+        found: &mut VecDeque<Result<Found, Error>>,
+    ) {
+        while found.len() < count && !unread.is_empty() {
+            let part = READ_TOGETHER_MAX.max(count - found.len()).min(unread.len());
+            let (now, later) = unread.split_at(part);
+            found.extend(self.server.engine.read(now).await);
+            *unread = later;
+        }
     }
 }
 

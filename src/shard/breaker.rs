@@ -45,10 +45,13 @@ impl Breaker {
             .clone())
     }
 
-    /// Opens the breaker. True if it was closed.
+    /// Opens the breaker. True if that is news: it was closed, or the reason is another one.
     pub(super) fn trip(&self, reason: String) -> bool {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-        !self.is_open.swap(true, Ordering::AcqRel)
+        let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_open = self.is_open.swap(true, Ordering::AcqRel);
+        let is_news = !was_open || *known != reason;
+        *known = reason;
+        is_news
     }
 
     /// Closes the breaker. True if it was open.

@@ -20,6 +20,18 @@ pub(super) struct Folded {
 pub(super) struct Final {
     pub(super) row: Option<Row>,
     pub(super) changed: bool,
+    /// Whether the row's value is another one. Where it is not, the value need not be known.
+    pub(super) has_new_value: bool,
+}
+
+impl Final {
+    fn unchanged(row: Option<Row>) -> Self {
+        Self {
+            row,
+            changed: false,
+            has_new_value: false,
+        }
+    }
 }
 
 /// Applies `operations` in order to the rows that `current` holds (a key that is not in it has no
@@ -31,37 +43,25 @@ pub(super) fn fold(
 ) -> Folded {
     let mut rows: HashMap<Bytes, Final> = current
         .into_iter()
-        .map(|(key, row)| {
-            (
-                key,
-                Final {
-                    row: Some(row),
-                    changed: false,
-                },
-            )
-        })
+        .map(|(key, row)| (key, Final::unchanged(Some(row))))
         .collect();
     let outcomes = operations
         .iter()
         .map(|(key, mutation)| {
-            let entry = rows.entry(key.clone()).or_insert(Final {
-                row: None,
-                changed: false,
-            });
-            let (effect, outcome) = apply(mutation, entry.row.as_ref(), now, Stamp::draw());
+            let last = rows
+                .entry(key.clone())
+                .or_insert_with(|| Final::unchanged(None));
+            let (effect, outcome) = apply(mutation, last.row.as_ref(), now, Stamp::draw());
             match effect {
                 Effect::Keep => {}
                 Effect::Put(row) => {
-                    *entry = Final {
-                        row: Some(row),
-                        changed: true,
-                    };
+                    last.row = Some(row);
+                    last.changed = true;
+                    last.has_new_value |= mutation.sets_value();
                 }
                 Effect::Remove => {
-                    *entry = Final {
-                        row: None,
-                        changed: true,
-                    };
+                    last.row = None;
+                    last.changed = true;
                 }
             }
             outcome

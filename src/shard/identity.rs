@@ -54,6 +54,8 @@ pub struct Candidate<'a> {
 /// Something wrong with one of the databases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
+    /// The shard that it was noticed at.
+    pub shard: ShardId,
     /// The variable to look at.
     pub variable: String,
     /// What is wrong, and what to do.
@@ -85,7 +87,11 @@ pub fn reconcile(
     for (candidate, identity) in named() {
         let problem = problem_with(candidate, identity, num_shards, belongs_to.as_deref());
         if let Some((variable, problem)) = problem {
-            mismatches.push(Mismatch { variable, problem });
+            mismatches.push(Mismatch {
+                shard: candidate.shard,
+                variable,
+                problem,
+            });
         }
     }
     if mismatches.is_empty() {

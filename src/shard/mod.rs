@@ -40,9 +40,11 @@ pub struct Reading {
 enum Failure {
     /// No connection could be had; nothing was sent.
     Unreachable(String),
-    /// The connection was lost, or no answer came in time, after something had been sent.
-    Lost(String),
-    /// The same, but so early that nothing can have been committed.
+    /// The connection was closed after something had been sent.
+    Closed(String),
+    /// No answer came in time after something had been sent.
+    Silent(String),
+    /// The connection was closed, but so early that nothing can have been committed.
     Interrupted(String),
     /// The database answered with an error; what was asked did not happen.
     Refused(String),
@@ -199,7 +201,7 @@ impl Shard {
                 self.note_loss(&reason);
                 Err(Error::ShardDown { shard, reason })
             }
-            Err(Failure::Lost(reason)) => {
+            Err(Failure::Closed(reason) | Failure::Silent(reason)) => {
                 self.note_loss(&reason);
                 Err(match asked {
                     Asked::ToRead => Error::ShardDown { shard, reason },
@@ -240,7 +242,8 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::Unreachable(reason)
-            | Failure::Lost(reason)
+            | Failure::Closed(reason)
+            | Failure::Silent(reason)
             | Failure::Interrupted(reason)
             | Failure::Refused(reason)
             | Failure::Foreign(reason) => f.write_str(reason),

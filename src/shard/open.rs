@@ -65,6 +65,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
                 )));
             }
             Err(problem) => mismatches.push(Mismatch {
+                shard: id,
                 variable: target.variable().to_owned(),
                 problem,
             }),
@@ -77,8 +78,15 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
         shards,
         deployment: Arc::default(),
     };
-    shards.establish().await?;
+    shards.establish(AtStart::Yes).await?;
     Ok(shards)
+}
+
+/// Whether a mismatch refuses the start, or only its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtStart {
+    Yes,
+    No,
 }
 
 /// A shard that was reached and is not established yet.
@@ -116,13 +124,14 @@ impl Shards {
             .all(|shard| shard.identity.get().is_some())
     }
 
-    /// Brings up the shards that have not been up since this process started, as far as they can
-    /// be reached.
-    ///
-    /// # Errors
-    ///
-    /// A database is not the one that its variable should name; nothing was written.
-    pub async fn establish(&self) -> Result<(), OpenError> {
+    /// Brings up the shards that could not be reached at the start, as far as they can be reached
+    /// now. One whose database is not the right one stays down, and says so.
+    pub async fn establish_late(&self) {
+        // Every mismatch is its shard's reason for being down.
+        let _ = self.establish(AtStart::No).await;
+    }
+
+    async fn establish(&self, at_start: AtStart) -> Result<(), OpenError> {
         let waiting = self
             .shards
             .iter()
@@ -131,13 +140,30 @@ impl Shards {
         for (shard, claim) in reach(waiting).await {
             match claim {
                 Ok(claim) => reached.push(Reached { shard, claim }),
-                Err(failure) => {
-                    tracing::warn!(shard = %shard.id, variable = %shard.variable, reason = %failure, "shard can't be reached");
-                    shard.trip(failure.to_string());
-                }
+                Err(failure) => shard.trip(failure.to_string()),
             }
         }
-        let result = self.establish_reached(&mut reached).await;
+        let result = loop {
+            match self.establish_reached(&mut reached).await {
+                Err(OpenError(found)) if at_start == AtStart::No => {
+                    for Mismatch {
+                        shard,
+                        variable,
+                        problem,
+                    } in &found
+                    {
+                        let (wrong, right): (Vec<_>, Vec<_>) = reached
+                            .into_iter()
+                            .partition(|reached| reached.shard.id == *shard);
+                        for Reached { shard, .. } in wrong {
+                            shard.trip(format!("{variable} {problem}"));
+                        }
+                        reached = right;
+                    }
+                }
+                result => break result,
+            }
+        };
         for reached in reached {
             if let Some(claim) = reached.claim {
                 claim.release().await;
@@ -170,12 +196,7 @@ impl Shards {
             })
             .collect();
         let found =
-            reconcile(&candidates, self.num_shards(), self.deployment()).map_err(|found| {
-                for mismatch in &found {
-                    tracing::error!(variable = %mismatch.variable, "{}", mismatch.problem);
-                }
-                OpenError(found)
-            })?;
+            reconcile(&candidates, self.num_shards(), self.deployment()).map_err(OpenError)?;
         if reached.is_empty() {
             return Ok(());
         }
@@ -238,6 +259,7 @@ async fn refuse_one_database_twice(reached: &[Reached<'_>]) -> Result<(), OpenEr
         match claim.mark(mark).await {
             Ok(true) => marked.push(&shard.variable),
             Ok(false) => mismatches.push(Mismatch {
+                shard: shard.id,
                 variable: shard.variable.clone(),
                 problem: format!(
                     "names a database that another of the variables ({}) names as well; each shard needs a database of its own",
@@ -280,7 +302,10 @@ impl Reached<'_> {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the shards do not fit the configuration; nothing was written:")?;
-        for Mismatch { variable, problem } in &self.0 {
+        for Mismatch {
+            variable, problem, ..
+        } in &self.0
+        {
             write!(f, "\n  {variable}: {problem}")?;
         }
         Ok(())

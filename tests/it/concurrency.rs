@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{Conn, Setup, args, with_reference};
 
@@ -237,4 +238,33 @@ fn clients_of_two_proxies_never_see_time_go_back() {
             }
         }
     });
+}
+
+/// Commands that do nothing to an absent key must not undo what another proxy writes at that moment.
+#[test]
+fn a_command_on_an_absent_key_leaves_what_another_proxy_just_wrote() {
+    const ROUNDS: usize = 150;
+    let it = Setup::postgres().shards(1).start();
+    let other = it.builder().start();
+    for idle in ["EXPIRE lost 1000", "PERSIST lost", "SET lost x XX EX 1000"] {
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let busy = scope.spawn(|| {
+                let mut conn = Conn::open(other.resp_addr());
+                while !is_done.load(Ordering::Relaxed) {
+                    conn.run(idle);
+                }
+            });
+            let mut conn = it.conn();
+            let mut lost = 0;
+            for round in 0..ROUNDS {
+                assert_eq!(conn.run(&format!("SET lost {round}")), "+OK");
+                lost += usize::from(conn.run("EXISTS lost") != ":1");
+                conn.run("DEL lost");
+            }
+            is_done.store(true, Ordering::Relaxed);
+            busy.join().unwrap();
+            assert_eq!(lost, 0, "acknowledged writes were undone by {idle}");
+        });
+    }
 }

@@ -51,7 +51,10 @@ pub(super) struct State {
 }
 
 pub(super) struct Generation {
+    /// For GET and LEASE, whose answers may be large.
     pub(super) connections: Vec<MultiplexedConnection>,
+    /// For what must happen: an invalidation waits behind nobody's large values.
+    pub(super) duties: MultiplexedConnection,
     pub(super) next: AtomicUsize,
     pub(super) over: CancellationToken,
 }
@@ -60,6 +63,10 @@ impl Generation {
     pub(super) fn connection(&self) -> MultiplexedConnection {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         self.connections[next % self.connections.len()].clone()
+    }
+
+    pub(super) fn duty_connection(&self) -> MultiplexedConnection {
+        self.duties.clone()
     }
 }
 
@@ -129,20 +136,24 @@ impl Shared {
                 "no shard has been reached yet, which would tell the deployment".to_owned(),
             );
         }
-        let mut connections = Vec::with_capacity(CONNECTIONS);
-        let mut run_id = None;
-        for _ in 0..CONNECTIONS {
-            let (connection, id) = timeout(CONNECT_TIMEOUT, self.connect())
+        let connect = async || {
+            timeout(CONNECT_TIMEOUT, self.connect())
                 .await
-                .map_err(|_| "no answer".to_owned())??;
+                .map_err(|_| "no answer".to_owned())?
+        };
+        let (duties, run_id) = connect().await?;
+        let mut connections = Vec::with_capacity(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            let (connection, id) = connect().await?;
             // A name may lead to more than one server.
-            if *run_id.get_or_insert_with(|| id.clone()) != id {
+            if id != run_id {
                 return Err("its address leads to more than one server".to_owned());
             }
             connections.push(connection);
         }
         let generation = Arc::new(Generation {
             connections,
+            duties,
             next: AtomicUsize::new(0),
             over: CancellationToken::new(),
         });
@@ -227,7 +238,7 @@ impl Shared {
             .await
             .is_err()
         {
-            for connection in &generation.connections {
+            for connection in generation.connections.iter().chain([&generation.duties]) {
                 let mut command = cmd("INFO");
                 command.arg("replication");
                 let mut connection = connection.clone();
@@ -330,7 +341,7 @@ impl Shared {
                 .arg(SCAN_COUNT);
             let (next, found): (Vec<u8>, Vec<Vec<u8>>) = self
                 .step(generation, "SCAN", self.purge_step_timeout(), async {
-                    command.query_async(&mut generation.connection()).await
+                    command.query_async(&mut generation.duty_connection()).await
                 })
                 .await?;
             if !found.is_empty() {
@@ -353,7 +364,7 @@ impl Shared {
             command.arg(name.as_ref());
         }
         self.step(generation, "UNLINK", self.purge_step_timeout(), async {
-            command.query_async(&mut generation.connection()).await
+            command.query_async(&mut generation.duty_connection()).await
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Start-up: one session of a shard database, holding the locks under which proxies agree on who
 //! the database is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object};
@@ -15,6 +16,8 @@ use crate::shard::identity::Identity;
 pub(in crate::shard) struct Claim {
     connection: Option<Object>,
     query_timeout: Duration,
+    /// Something failed: the session may be within a transaction, and is not given back.
+    is_broken: AtomicBool,
 }
 
 impl Claim {
@@ -22,6 +25,7 @@ impl Claim {
         Self {
             connection: Some(connection),
             query_timeout,
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -93,7 +97,7 @@ impl Claim {
     /// Gives the locks and the session back.
     pub(in crate::shard) async fn release(mut self) {
         let unlocked = self.query(statements::UNLOCK_ALL, &[]).await.is_ok();
-        if unlocked {
+        if unlocked && !self.is_broken.load(Ordering::Relaxed) {
             drop(self.connection.take());
         }
     }
@@ -112,8 +116,15 @@ impl Claim {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
         match tokio::time::timeout(self.query_timeout + crate::shard::GRACE, work).await {
-            Ok(result) => result.map_err(|error| classify(&error)),
-            Err(_elapsed) => Err(super::no_answer(self.query_timeout)),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                self.is_broken.store(true, Ordering::Relaxed);
+                Err(classify(&error))
+            }
+            Err(_elapsed) => {
+                self.is_broken.store(true, Ordering::Relaxed);
+                Err(super::no_answer(self.query_timeout))
+            }
         }
     }
 }

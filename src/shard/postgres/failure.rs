@@ -24,7 +24,7 @@ pub(super) fn described(error: &(dyn Error + 'static)) -> String {
 /// Sorts the error of a statement that had been sent.
 pub(super) fn classify(error: &tokio_postgres::Error) -> Failure {
     let Some(db_error) = error.as_db_error() else {
-        return Failure::Lost(described(error));
+        return Failure::Closed(described(error));
     };
     let text = format!(
         "{} (SQLSTATE {})",
@@ -34,7 +34,7 @@ pub(super) fn classify(error: &tokio_postgres::Error) -> Failure {
     match db_error.code() {
         // The server ended the session. With a commit under way, that may have come after it.
         &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
-            Failure::Lost(text)
+            Failure::Closed(text)
         }
         // A primary that became a standby: nothing was written, and nothing will be.
         &SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Unreachable(text),

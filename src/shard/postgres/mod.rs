@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, Timeouts};
 use tokio_postgres::Row as PgRow;
 
 use self::failure::{classify, described};
@@ -28,6 +28,7 @@ const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub(super) struct PostgresShard {
     pool: Pool,
     pool_min_size: usize,
+    pool_max_size: usize,
     query_timeout: Duration,
 }
 
@@ -40,6 +41,7 @@ impl PostgresShard {
         Ok(Self {
             pool: pool::build(config, name, settings)?,
             pool_min_size: settings.pool_min_size,
+            pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
         })
     }
@@ -47,7 +49,7 @@ impl PostgresShard {
     pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
         match self.read_once(keys).await {
             // The server closed an idle connection: a read can be repeated on another.
-            Err(Failure::Lost(_)) => self.read_once(keys).await,
+            Err(Failure::Closed(_)) => self.read_once(keys).await,
             other => other,
         }
     }
@@ -133,19 +135,26 @@ impl PostgresShard {
         self.pool.status().size
     }
 
-    /// Opens connections until the pool has its least size. deadpool only opens on demand.
+    /// Opens connections until the pool has its least size; deadpool only opens on demand. Also
+    /// gives back, one at a time, the room that was taken from a pool whose server was full.
     pub(super) async fn keep_warm(&self) {
-        let missing = self.pool_min_size.saturating_sub(self.pool.status().size);
-        // All at once: one that is returned would be handed out again instead of a new one.
-        let mut held = Vec::with_capacity(missing);
-        for _ in 0..self
-            .pool
-            .status()
-            .available
-            .saturating_add(missing)
-            .min(self.pool_min_size)
-        {
-            match self.pool.get().await {
+        let status = self.pool.status();
+        if status.max_size < self.pool_max_size {
+            self.pool.resize(status.max_size + 1);
+        }
+        let missing = self.pool_min_size.saturating_sub(status.size);
+        if missing == 0 {
+            return;
+        }
+        // Those that are idle have to be held, or they would be handed out again. Nobody is waited
+        // for meanwhile.
+        let at_once = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..self.pool.timeouts()
+        };
+        let mut held = Vec::new();
+        for _ in 0..status.available + missing {
+            match self.pool.timeout_get(&at_once).await {
                 Ok(connection) => held.push(connection),
                 Err(_) => return,
             }
@@ -159,7 +168,15 @@ impl PostgresShard {
     }
 
     async fn connection(&self) -> Result<Object, Failure> {
-        self.pool.get().await.map_err(pool::describe)
+        match self.pool.get().await {
+            // The server takes no more connections. Those that are open work: wait for one of them.
+            Err(error) if pool::is_server_full(&error) && self.pool.status().size > 0 => {
+                self.pool.resize(self.pool.status().size);
+                self.pool.get().await
+            }
+            other => other,
+        }
+        .map_err(pool::describe)
     }
 
     /// Runs `work` on a pooled connection with a bound on its time. A connection whose answer did
@@ -181,7 +198,7 @@ impl PostgresShard {
 }
 
 fn no_answer(after: Duration) -> Failure {
-    Failure::Lost(format!("no answer within {} ms", after.as_millis()))
+    Failure::Silent(format!("no answer within {} ms", after.as_millis()))
 }
 
 /// A column can't be read: the table is not the one that this program made.

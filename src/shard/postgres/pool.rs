@@ -5,6 +5,7 @@ use deadpool_postgres::{
 };
 use std::time::Duration;
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 
 use super::failure::described;
 use super::{Failure, Settings, statements};
@@ -56,6 +57,16 @@ pub(super) fn build(
         .map_err(|error| error.to_string())
 }
 
+/// Whether a new connection was refused because the server has as many as it takes.
+pub(super) fn is_server_full(error: &PoolError) -> bool {
+    match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+        }
+        _ => false,
+    }
+}
+
 /// Why no connection could be had.
 pub(super) fn describe(error: PoolError) -> Failure {
     match error {
@@ -64,6 +75,10 @@ pub(super) fn describe(error: PoolError) -> Failure {
         ),
         PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
             Failure::Unreachable("no connection within DB_CONNECT_TIMEOUT_MS".into())
+        }
+        // Full is not down: its other connections work.
+        PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+            Failure::Refused(described(&error))
         }
         PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
             Failure::Unreachable(described(&error))

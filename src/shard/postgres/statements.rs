@@ -68,9 +68,11 @@ SELECT new.key, '', '-infinity', '-infinity', '-infinity', 0
 FROM unnest($1::bytea[]) AS new (key)
 ON CONFLICT (key) DO UPDATE SET stamp = old.stamp WHERE false";
 
-/// The rows as they are under their locks, in the order of the keys.
+/// The rows as they are under their locks, in the order of the keys; with their values only for the
+/// keys of the second list. A value may have many megabytes, and few commands look at it.
 pub(super) const READ_FOR_UPDATE: &str = "
-SELECT key, value, created_at, updated_at, expires_at, stamp
+SELECT key, CASE WHEN key = ANY($2::bytea[]) THEN value ELSE '' END,
+       created_at, updated_at, expires_at, stamp
 FROM respgres_kv WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE";
 
 /// The instant at which a transaction decides. Asked after the locks were granted: waiting for
@@ -86,7 +88,16 @@ ON CONFLICT (key) DO UPDATE SET
     value = excluded.value, created_at = excluded.created_at, updated_at = excluded.updated_at,
     expires_at = excluded.expires_at, stamp = excluded.stamp";
 
-/// Deletes rows under their locks.
+/// Writes rows under their locks whose values stay.
+pub(super) const TOUCH: &str = "
+UPDATE respgres_kv AS old
+SET updated_at = new.updated_at, expires_at = new.expires_at, stamp = new.stamp
+FROM unnest($1::bytea[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+    AS new (key, updated_at, expires_at, stamp)
+WHERE old.key = new.key";
+
+/// Deletes rows under their locks. Never for a key whose row was not locked: another proxy may
+/// have made it since.
 pub(super) const REMOVE: &str = "DELETE FROM respgres_kv WHERE key = ANY($1::bytea[])";
 
 /// `now()` rather than `clock_timestamp()`: only a stable function can use the index. SKIP LOCKED:
@@ -100,8 +111,8 @@ DELETE FROM respgres_kv WHERE key IN (
 /// a crash of the server until the next ANALYZE.
 pub(super) const SIZE: &str = "
 SELECT pg_relation_size(c.oid),
-       greatest(
-           coalesce(pg_stat_get_live_tuples(c.oid), 0),
+       coalesce(
+           nullif(pg_stat_get_live_tuples(c.oid), 0),
            CASE WHEN c.relpages > 0
                 THEN (c.reltuples * (pg_relation_size(c.oid) / 8192.0) / c.relpages)::bigint
                 ELSE 0 END)

@@ -1,6 +1,6 @@
 //! Writing: a batch of SETs is one statement, anything that depends on the row a transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object};
@@ -95,6 +95,7 @@ async fn transact(
     let read = prepare(connection, statements::READ_FOR_UPDATE).await?;
     let now = prepare(connection, statements::NOW).await?;
     let store = prepare(connection, statements::STORE).await?;
+    let touch = prepare(connection, statements::TOUCH).await?;
     let remove = prepare(connection, statements::REMOVE).await?;
 
     // Sorted by what is stored: the order in which locks are taken.
@@ -106,10 +107,14 @@ async fn transact(
     // Where nothing can come into being, the absence of a row needs no lock.
     let reserve = operations.iter().any(|(_, mutation)| mutation.may_create());
     let to_lock: &[&[u8]] = if reserve { &stored } else { &[] };
-    let (lock_parameters, read_parameters) = (
-        [&to_lock as &(dyn ToSql + Sync)],
-        [&stored as &(dyn ToSql + Sync)],
-    );
+    let with_value: Vec<_> = operations
+        .iter()
+        .filter(|(_, mutation)| mutation.needs_value())
+        .map(|(key, _)| stored_key(key))
+        .collect();
+    let with_value: Vec<&[u8]> = with_value.iter().map(AsRef::as_ref).collect();
+    let lock_parameters = [&to_lock as &(dyn ToSql + Sync)];
+    let read_parameters = [&stored as &(dyn ToSql + Sync), &with_value];
 
     // Pipelined: they are sent in this order, in one go.
     let (begun, locked, found, at) = tokio::join!(
@@ -125,36 +130,49 @@ async fn transact(
     let now = timestamp(&before_commit(at)?, 0)?;
 
     let mut current = HashMap::with_capacity(found.len());
+    let mut locked = HashSet::with_capacity(found.len());
     for pg_row in &found {
         let (stored, row) = decode(pg_row)?;
-        if let Some(key) = keys.get(&stored[..]) {
+        if let Some((stored, key)) = keys.get_key_value(&stored[..]) {
+            locked.insert(&stored[..]);
             current.insert((*key).clone(), row);
         }
     }
     let folded = fold(operations, current, now);
 
     let mut puts = Columns::default();
+    let mut touched = Columns::default();
     let mut gone: Vec<&[u8]> = Vec::new();
     for (stored, key) in &keys {
         match folded.rows.get(*key) {
             Some(Final {
                 row: Some(row),
-                changed: true,
+                has_new_value: true,
+                ..
             }) => puts.push(stored, key, row),
             Some(Final {
                 row: Some(row),
-                changed: false,
-            }) if row.is_live(now) => {}
-            // Removed, or expired, or only reserved.
-            _ => gone.push(stored),
+                changed: true,
+                ..
+            }) => touched.push(stored, key, row),
+            Some(Final { row: Some(row), .. }) if row.is_live(now) => {}
+            // Removed, or expired, or only reserved. A key without a row was not locked, and is
+            // not ours to delete: another proxy may have written it by now.
+            _ if locked.contains(&stored[..]) => gone.push(stored),
+            _ => {}
         }
     }
-    let (stored, removed, committed) = tokio::join!(
+    let (stored, touched, removed, committed) = tokio::join!(
         biased;
         async {
             if puts.keys.is_empty() { return Ok(0) }
             let Columns { keys, long_keys, values, created, updated, expires, stamps } = &puts;
             connection.execute(&store, &[keys, long_keys, values, created, updated, expires, stamps]).await
+        },
+        async {
+            if touched.keys.is_empty() { return Ok(0) }
+            let Columns { keys, updated, expires, stamps, .. } = &touched;
+            connection.execute(&touch, &[keys, updated, expires, stamps]).await
         },
         async {
             if gone.is_empty() { return Ok(0) }
@@ -163,7 +181,7 @@ async fn transact(
         connection.batch_execute("COMMIT"),
     );
     // After a statement that failed, COMMIT rolls back and reports success: look at them first.
-    for result in [stored, removed] {
+    for result in [stored, touched, removed] {
         if let Err(error) = result {
             return Err(classify(&error));
         }
@@ -206,7 +224,7 @@ async fn prepare(
 /// changed, since the server rolls back what was not committed.
 fn before_commit<T>(result: Result<T, tokio_postgres::Error>) -> Result<T, Failure> {
     result.map_err(|error| match classify(&error) {
-        Failure::Lost(reason) => Failure::Interrupted(reason),
+        Failure::Closed(reason) => Failure::Interrupted(reason),
         other => other,
     })
 }
