@@ -15,13 +15,15 @@
 //! - Operations that are alike are put in order. Traces of flawed protocols are not, to be read.
 //! - An entry may be forgotten at any time: eviction, FLUSHALL, a Redis that starts empty, the end
 //!   of an entry's lifetime.
-//! - No clock. [`Action::Renew`] ends all leases on older views: that is what waiting is for. A lease that has ended
+//! - No clock. [`Renew`](Action::Renew) ends all leases on older views: that is what waiting is for, and
+//!   [`lease`](crate::lease) shows, with a clock, that it does so. A lease that has ended
 //!   earlier allows less, so no other action ends any.
 //! - Evictions, abandonments, crashes and reads are not counted, so there is no bound on them. What
 //!   is bounded is the commits, the views and the processes.
 
 use stateright::{Model, Property};
 
+use crate::action::Action;
 use crate::entry::Entry;
 use crate::shard::{Epoch, Run};
 use crate::state::{Place, RUNS, Reader, State, Writer};
@@ -37,10 +39,23 @@ pub enum Flaw {
     JoinAcrossViews,
     NoWaitAtViewChange,
     NoRunIdFence,
-    /// The lease on the view is not checked when a FILL, SEEN or FIN is sent.
-    NoCheckAfterShard,
+    /// The lease on the view is not checked when a FILL or SEEN is sent.
+    NoCheckBeforeSettle,
+    /// The lease on the view is not checked when a FIN is sent: it goes to the first view.
+    NoCheckBeforeFin,
     /// With the view off, the lease on it is not checked when the shard has answered.
     NoCheckWhenOff,
+}
+
+/// Whether there is a second Redis process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Second {
+    Never,
+    /// Two masters, all the time.
+    Beside,
+    /// It takes the place of the first when that was killed, and starts from a snapshot of it,
+    /// however old.
+    Restart,
 }
 
 /// The protocol, within bounds.
@@ -54,57 +69,8 @@ pub struct Protocol {
     pub commits: u8,
     /// Changes of the view in all.
     pub view_changes: Epoch,
-    /// Whether a second Redis process can start, from an old snapshot of the first.
-    pub has_second_run: bool,
+    pub second: Second,
     pub flaw: Option<Flaw>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The lease is checked and a GET sent, by this reader, to this process.
-    SendGet(usize, Place),
-    /// The GET is done, and the read answered if it was a hit.
-    Get(usize),
-    /// The LEASE is done, and the read answered if a value had come in between.
-    Lease(usize),
-    /// Another read joins the flight.
-    Join(usize),
-    AskShard(usize),
-    /// The lease is checked and the FILL or SEEN sent.
-    SendSettle(usize),
-    /// The FILL or SEEN is done, and the read answered.
-    Settle(usize),
-    /// The view is off: begin with the shard.
-    AskShardPastCache(usize, Epoch),
-    /// The view is off: the lease is checked, and the read answered.
-    Trust(usize),
-    AbandonRead(usize),
-
-    Put(usize),
-    Delete(usize),
-    /// A write that changes nothing, and tells what the row is: SET NX, say.
-    Decline(usize),
-    /// The lease is checked and a FIN sent, by this writer, to this process.
-    SendFin(usize, Place),
-    /// The FIN is done, and the write acknowledged.
-    Fin(usize),
-    /// The view is off: the lease is checked, and the write acknowledged.
-    SkipFin(usize),
-    /// Only in a flawed protocol: an acknowledgement without a FIN.
-    Acknowledge(usize),
-    /// Redis does not confirm the FIN: it is done again.
-    RepeatFin(usize),
-    AbandonWrite(usize),
-
-    Forget(Run, Epoch),
-    Snapshot,
-    StartSecond,
-    Kill(Run),
-    /// Some proxy changes the view to this process, or off. Which one does not matter: it waits
-    /// as the others do.
-    ChangeView(Option<Run>),
-    /// Some proxy has waited, and holds a lease on the view of now.
-    Renew,
 }
 
 impl Protocol {
@@ -132,7 +98,8 @@ impl Protocol {
 
     fn read_actions(&self, state: &State, reader: usize, actions: &mut Vec<Action>) {
         let is_up = |at: Place| state.is_up[usize::from(at.run)];
-        let can_send = |epoch| state.is_leased(epoch) || self.flaw == Some(Flaw::NoCheckAfterShard);
+        let can_send =
+            |epoch| state.is_leased(epoch) || self.flaw == Some(Flaw::NoCheckBeforeSettle);
         if state.readers[reader] != Reader::Idle {
             actions.push(Action::AbandonRead(reader));
         }
@@ -140,7 +107,7 @@ impl Protocol {
             Reader::Idle => {
                 actions.extend(self.places(state).map(|at| Action::SendGet(reader, at)));
                 let off = self.epochs_off(state);
-                actions.extend(off.map(|epoch| Action::AskShardPastCache(reader, epoch)));
+                actions.extend(off.map(|epoch| Action::Bypass(reader, epoch)));
             }
             Reader::Get { at, .. } if is_up(at) => actions.push(Action::Get(reader)),
             Reader::Missed { floor, at } => {
@@ -162,6 +129,7 @@ impl Protocol {
                 }
             }
             Reader::Settling { at, .. } if is_up(at) => actions.push(Action::Settle(reader)),
+            Reader::Past { .. } => actions.push(Action::AskShard(reader)),
             Reader::LookedPast { epoch, .. } => {
                 if state.is_leased(epoch) || self.flaw == Some(Flaw::NoCheckWhenOff) {
                     actions.push(Action::Trust(reader));
@@ -196,6 +164,9 @@ impl Protocol {
             }
             Writer::Committed { .. } | Writer::Acknowledged => {
                 actions.extend(self.places(state).map(|at| Action::SendFin(writer, at)));
+                if self.flaw == Some(Flaw::NoCheckBeforeFin) {
+                    actions.push(Action::SendFin(writer, Place { run: 0, epoch: 0 }));
+                }
                 if self.epochs_off(state).next().is_some() {
                     actions.push(Action::SkipFin(writer));
                 }
@@ -220,12 +191,14 @@ impl Protocol {
                 }
             }
         }
-        if self.has_second_run {
+        if self.second == Second::Restart {
             if !state.was_started[1] {
                 if state.is_up[0] && state.entries[1] != state.entries[0] {
                     actions.push(Action::Snapshot);
                 }
-                actions.push(Action::StartSecond);
+                if !state.is_up[0] {
+                    actions.push(Action::StartSecond);
+                }
             }
             if state.is_up[0] {
                 actions.push(Action::Kill(0));
@@ -253,12 +226,10 @@ impl Protocol {
                     at,
                 };
             }
-            Action::AskShardPastCache(reader, epoch) => {
-                let (floor, stamp) = (state.floor, state.shard.stamp());
-                state.readers[reader] = Reader::LookedPast {
-                    floor,
+            Action::Bypass(reader, epoch) => {
+                state.readers[reader] = Reader::Past {
+                    floor: state.floor,
                     epoch,
-                    stamp,
                 };
             }
             Action::AbandonRead(reader) => state.readers[reader] = Reader::Idle,
@@ -335,6 +306,11 @@ impl Protocol {
                     }
                 }
             }
+            (Action::AskShard(_), Reader::Past { floor, epoch }) => Reader::LookedPast {
+                floor,
+                epoch,
+                stamp: state.shard.stamp(),
+            },
             (
                 Action::SendSettle(_),
                 Reader::Looked {
@@ -444,7 +420,7 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::new()]
+        vec![State::new(self.second == Second::Beside)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -463,11 +439,14 @@ impl Model for Protocol {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = *before;
         if !self.environment_step(&mut state, action) {
-            if is_of_writer(action) {
+            if action.is_of_writer() {
                 self.write_step(&mut state, action);
             } else {
                 self.read_step(&mut state, action);
             }
+        }
+        if self.flaw.is_none() {
+            state.tidy_if_flawless();
         }
         state.tidy();
         if self.flaw.is_none() {
@@ -479,6 +458,18 @@ impl Model for Protocol {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("linearizable", |_, state: &State| !state.is_stale),
+            Property::sometimes(
+                "the last view in use, with a value",
+                |model: &Self, state: &State| {
+                    let entries = state
+                        .entries
+                        .map(|entries| entries[usize::from(model.view_changes)]);
+                    state.is_leased(model.view_changes)
+                        && entries
+                            .iter()
+                            .any(|entry| matches!(entry, Entry::Value(stamp) if *stamp > 0))
+                },
+            ),
             Property::sometimes("a hit on what was written", |_, state: &State| {
                 state.readers.iter().any(|reader| match *reader {
                     Reader::Get { floor, at } => {
@@ -510,19 +501,4 @@ fn answer(state: &mut State, floor: u8, stamp: u8) -> Reader {
         None => state.is_stale = true,
     }
     Reader::Idle
-}
-
-fn is_of_writer(action: Action) -> bool {
-    matches!(
-        action,
-        Action::Put(_)
-            | Action::Delete(_)
-            | Action::Decline(_)
-            | Action::SendFin(..)
-            | Action::Fin(_)
-            | Action::SkipFin(_)
-            | Action::Acknowledge(_)
-            | Action::RepeatFin(_)
-            | Action::AbandonWrite(_)
-    )
 }

@@ -51,6 +51,11 @@ pub enum Reader {
         granted: bool,
         stamp: Stamp,
     },
+    /// The view is off; the shard is being asked.
+    Past {
+        floor: Version,
+        epoch: Epoch,
+    },
     /// The view is off, and the shard has answered.
     LookedPast {
         floor: Version,
@@ -68,7 +73,7 @@ impl Reader {
             | Reader::Leased { at, .. }
             | Reader::Looked { at, .. }
             | Reader::Settling { at, .. } => Some(at.epoch),
-            Reader::Idle | Reader::LookedPast { .. } => None,
+            Reader::Idle | Reader::Past { .. } | Reader::LookedPast { .. } => None,
         }
     }
 }
@@ -109,13 +114,13 @@ pub struct State {
 }
 
 impl State {
-    /// One Redis, in use by all proxies, and nothing in it.
-    pub fn new() -> Self {
+    /// The first Redis in use, and nothing in it; perhaps a second one up beside it.
+    pub fn new(two_are_up: bool) -> Self {
         Self {
             shard: Shard::new(),
             entries: [[Entry::Absent; EPOCHS]; RUNS],
-            is_up: [true, false],
-            was_started: [true, false],
+            is_up: [true, two_are_up],
+            was_started: [true, two_are_up],
             leases: 1,
             readers: [Reader::Idle; SLOTS],
             writers: [Writer::Idle; SLOTS],
@@ -145,8 +150,8 @@ impl State {
         &mut self.entries[usize::from(at.run)][usize::from(at.epoch)]
     }
 
-    /// Empties the entries that nobody will look at again: fewer states, the same behaviours.
-    /// A past epoch is out of use when no proxy has a lease on it and no message is under way.
+    /// Forgets what nobody will look at again: fewer states, the same behaviours.
+    /// A past view is out of use when no proxy has a lease on it and no message is under way.
     pub fn tidy(&mut self) {
         for epoch in 0..self.shard.epoch {
             let in_use = self.is_leased(epoch)
@@ -158,6 +163,30 @@ impl State {
                 for entries in &mut self.entries {
                     entries[usize::from(epoch)] = Entry::Absent;
                 }
+                self.shard.views[usize::from(epoch)] = None;
+            }
+        }
+    }
+
+    /// Forgets in addition what only a flawed protocol would use: entries in a process that is
+    /// not the view's, and reads that need the lease on a past view to go on. All these can do is
+    /// to be abandoned.
+    pub fn tidy_if_flawless(&mut self) {
+        for run in 0..RUNS {
+            for epoch in 0..=usize::from(self.shard.epoch) {
+                if self.shard.views[epoch] != Some(run as Run) {
+                    self.entries[run][epoch] = Entry::Absent;
+                }
+            }
+        }
+        for slot in 0..SLOTS {
+            let needs = match self.readers[slot] {
+                Reader::Leased { at, .. } | Reader::Looked { at, .. } => Some(at.epoch),
+                Reader::Past { epoch, .. } | Reader::LookedPast { epoch, .. } => Some(epoch),
+                _ => None,
+            };
+            if needs.is_some_and(|epoch| !self.is_leased(epoch)) {
+                self.readers[slot] = Reader::Idle;
             }
         }
     }
