@@ -10,6 +10,7 @@
 //!
 //! The lane has one flight at a time, so the writes of a key take effect in their order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -85,13 +86,15 @@ impl WritePath {
             Err(error) => error.outcome() == error::Outcome::Unknown,
         };
         if may_have_changed {
-            let entries: Vec<EntryKey> = operations
+            // A hot key stands in its batch many times, and has one entry.
+            let entries: HashSet<EntryKey> = operations
                 .into_iter()
                 .map(|(key, _)| EntryKey {
                     shard: self.shard.id(),
                     key,
                 })
                 .collect();
+            let entries: Vec<EntryKey> = entries.into_iter().collect();
             // Unavailable: the cache drops what it can't account for before it is used again.
             let _ = self.cache.fin(&entries).await;
         }

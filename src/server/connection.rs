@@ -29,8 +29,8 @@ use crate::resp::{Reply, Scanned, Scanner};
 /// Room made in the in buffer before a read, in bytes.
 const READ_SIZE: usize = 16 * 1024;
 
-/// An in buffer larger than this is given back when it is empty.
-const IN_KEEP_MAX: usize = 256 * 1024;
+/// A buffer larger than this is given back when it is empty.
+const BUFFER_KEEP_MAX: usize = 256 * 1024;
 
 /// Requests that are handled together. More wait in the in buffer.
 const REQUESTS_MAX: usize = 1024;
@@ -89,7 +89,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if next == Next::Close {
                 return self.farewell().await;
             }
-            if self.input.is_empty() && self.input.capacity() > IN_KEEP_MAX {
+            if self.input.is_empty() && self.input.capacity() > BUFFER_KEEP_MAX {
                 self.input = BytesMut::new();
             }
         }
@@ -163,7 +163,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Poll::Pending => return Ok(()),
             }
         }
-        if self.output.capacity() > IN_KEEP_MAX {
+        if self.output.capacity() > BUFFER_KEEP_MAX {
             self.output = BytesMut::new();
         }
         Ok(())
