@@ -7,7 +7,7 @@
 //! 4  server   http                      ports: sockets, sessions, JSON
 //! 3  engine                             the read path and the write path
 //! 2  cache    shard                     where values are remembered, where they are kept
-//! 1  resp     command   error           pure: no sockets, no tasks
+//! 1  resp     command   error   view    pure: no sockets, no tasks
 //! 0  config   metrics   routing   shutdown
 //! ```
 //!
@@ -50,3 +50,4 @@ pub mod routing;
 pub mod server;
 pub mod shard;
 pub mod shutdown;
+pub mod view;

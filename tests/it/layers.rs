@@ -10,7 +10,7 @@ use respgres::command::table::COMMANDS;
 /// The layers of `src/lib.rs`, lowest first.
 const LAYERS: [&[&str]; 5] = [
     &["config", "metrics", "routing", "shutdown"],
-    &["resp", "command", "error"],
+    &["resp", "command", "error", "view"],
     &["cache", "shard"],
     &["engine"],
     &["server", "http"],
