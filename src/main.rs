@@ -222,7 +222,6 @@ async fn build(
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
-                purge_at_start: true,
             };
             RedisCache::start(url.expose(), settings, tasks, stop.clone())
                 .map(Cache::Redis)

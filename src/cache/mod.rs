@@ -12,32 +12,39 @@
 //!
 //! | step | what it does |
 //! |---|---|
-//! | [`get`](Cache::get) | looks, without changing anything |
-//! | [`lease`](Cache::lease) | absent: becomes a lease of this token. Else tells what is there |
-//! | [`settle`](Cache::settle) with a token (FILL) | a lease of this token, and no other stamp seen: becomes the value. Anything else: as without a token |
-//! | [`settle`](Cache::settle) without a token (SEEN) | a value of another stamp: becomes absent. A lease: notes the stamp; if it had noted another: becomes absent |
-//! | [`fin`](Cache::fin) | becomes absent |
+//! | [`get`](Session::get) | looks, without changing anything |
+//! | [`lease`](Session::lease) | absent: becomes a lease of this token. Else tells what is there |
+//! | [`settle`](Session::settle) with a token (FILL) | a lease of this token, and no other stamp seen: becomes the value. Anything else: as without a token |
+//! | [`settle`](Session::settle) without a token (SEEN) | a value of another stamp: becomes absent. A lease: notes the stamp; if it had noted another: becomes absent |
+//! | [`fin`](Session::fin) | becomes absent |
 //!
 //! A lease lives 3 s, a value at most CACHE_TTL and never past the row's own expiry.
+//!
+//! They keep that only among entries of one process of the cache. Which one that is, is the
+//! [view](crate::view); the steps are done on a [`Session`], which leads to that one or fails.
 
 mod entry;
 mod memory;
 mod redis;
 #[cfg(test)]
 mod redis_tests;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::command::Row;
 use crate::routing::ShardId;
+use crate::view::{Epoch, Instance, Sight};
 
 pub use entry::Cached;
 pub use memory::MemoryCache;
-pub use redis::{RedisCache, Settings as RedisSettings};
+pub use redis::{RedisCache, RedisSession, Settings as RedisSettings};
+pub use session::Session;
 
 /// How long a lease lives. A shard read that takes longer does not fill the cache.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);
@@ -53,11 +60,13 @@ impl Token {
     }
 }
 
-/// Which entry: a key and the shard that it lives on.
+/// Which entry: a key, the shard that it lives on, and the view of that shard.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EntryKey {
     /// The shard of the key.
     pub shard: ShardId,
+    /// The epoch of the view that the entry belongs to: none sees the entries of another.
+    pub epoch: Epoch,
     /// The key.
     pub key: Bytes,
 }
@@ -86,7 +95,7 @@ pub struct Sighting {
     pub time_left: Option<Duration>,
 }
 
-/// The cache can't be used now; reads and writes go on without it.
+/// The session is over: the cache was lost, if only for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
@@ -100,89 +109,34 @@ pub enum Cache {
 }
 
 impl Cache {
-    /// What is known of each entry, in order; `None` for a lease or nothing.
-    ///
-    /// # Errors
-    ///
-    /// The cache is unavailable; nothing is known of any entry.
-    pub async fn get(&self, entries: &[EntryKey]) -> Result<Vec<Option<Cached>>, Unavailable> {
-        match self {
-            Cache::Memory(cache) => Ok(cache.get(entries)),
-            Cache::Redis(cache) => cache.get(entries).await,
-        }
-    }
-
-    /// LEASE for each entry, in order.
-    ///
-    /// # Errors
-    ///
-    /// The cache is unavailable; no lease was granted that could be used.
-    pub async fn lease(
-        &self,
-        entries: &[EntryKey],
-        token: Token,
-    ) -> Result<Vec<Lease>, Unavailable> {
-        match self {
-            Cache::Memory(cache) => Ok(cache.lease(entries, token)),
-            Cache::Redis(cache) => cache.lease(entries, token).await,
-        }
-    }
-
-    /// FILL or SEEN for each sighting.
-    ///
-    /// # Errors
-    ///
-    /// The cache is unavailable; it is not known what became of the entries.
-    pub async fn settle(&self, sightings: Vec<Sighting>) -> Result<(), Unavailable> {
+    /// What leads to `instance`, if that is what is reached now.
+    pub fn session(&self, instance: Instance) -> Option<Session> {
         match self {
             Cache::Memory(cache) => {
-                cache.settle(sightings);
-                Ok(())
+                (instance == Instance::IN_PROCESS).then(|| Session::Memory(cache.clone()))
             }
-            Cache::Redis(cache) => cache.settle(&sightings).await,
+            Cache::Redis(cache) => cache.session(instance).map(Session::Redis),
         }
     }
 
-    /// FIN for all the entries.
-    ///
-    /// # Errors
-    ///
-    /// The cache is unavailable; entries may be left as they were. The cache itself sees to it
-    /// that they are gone before it is used again.
-    pub async fn fin(&self, entries: &[EntryKey]) -> Result<(), Unavailable> {
+    /// Which instance is reached now, and since when.
+    pub fn sight(&self) -> Sight {
         match self {
-            Cache::Memory(cache) => {
-                cache.fin(entries);
-                Ok(())
-            }
-            Cache::Redis(cache) => cache.fin(entries).await,
+            Cache::Memory(cache) => cache.sight(),
+            Cache::Redis(cache) => cache.sight(),
         }
     }
 
-    /// FIN for everything that this deployment has in the cache.
-    ///
-    /// # Errors
-    ///
-    /// As [`fin`](Cache::fin).
-    pub async fn clear(&self) -> Result<(), Unavailable> {
+    /// The [`sight`](Cache::sight) of now and those to come.
+    pub fn sights(&self) -> watch::Receiver<Sight> {
         match self {
-            Cache::Memory(cache) => {
-                cache.clear();
-                Ok(())
-            }
-            Cache::Redis(cache) => cache.clear().await,
+            Cache::Memory(cache) => cache.sights(),
+            Cache::Redis(cache) => cache.sights(),
         }
     }
 
-    /// Whether the cache can be used now.
-    pub fn is_available(&self) -> bool {
-        match self {
-            Cache::Memory(_) => true,
-            Cache::Redis(cache) => cache.is_available(),
-        }
-    }
-
-    /// Entries in the cache, those of other users of the same Redis included; 0 if unavailable.
+    /// Entries in the cache, those of other users of the same Redis included; 0 if it is not
+    /// reached.
     pub async fn entry_count(&self) -> u64 {
         match self {
             Cache::Memory(cache) => cache.entry_count(),

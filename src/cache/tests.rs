@@ -6,15 +6,19 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::redis_tests::Server;
-use super::{Cache, Cached, EntryKey, LEASE_TTL, Lease, MemoryCache, Sighting, Token};
+use super::{Cache, Cached, EntryKey, LEASE_TTL, Lease, MemoryCache, Session, Sighting, Token};
 use crate::command::{Row, Stamp, Timestamp};
 use crate::routing::ShardId;
+use crate::view::{Epoch, Instance};
 
 pub(super) const TTL: Duration = Duration::from_secs(60);
 
+pub(super) const SHARD: ShardId = ShardId::new(0);
+
 pub(super) fn name(key: &str) -> EntryKey {
     EntryKey {
-        shard: ShardId::new(0),
+        shard: SHARD,
+        epoch: Epoch::FIRST,
         key: Bytes::copy_from_slice(key.as_bytes()),
     }
 }
@@ -198,51 +202,58 @@ fn cached(stamp: u64) -> Cached {
     state(stamp).map_or(Cached::Absent, Cached::Row)
 }
 
-async fn run(cache: &Cache, case: &str, step: Step) {
+/// A session for what is reached.
+fn session_of(cache: &Cache) -> Session {
+    let reached = cache.sight().cache.expect("the cache is reached");
+    cache.session(reached).expect("a session for it")
+}
+
+async fn run(session: &Session, case: &str, step: Step) {
     let names = [name(case)];
-    let lease = async |token| cache.lease(&names, Token(token)).await.unwrap();
+    let lease = async |token| session.lease(&names, Token(token)).await.unwrap();
     match step {
-        Get(found) => assert_eq!(cache.get(&names).await.unwrap(), [found.map(cached)]),
+        Get(found) => assert_eq!(session.get(&names).await.unwrap(), [found.map(cached)]),
         Granted(token) => assert_eq!(lease(token).await, [Lease::Granted]),
         Held(token) => assert_eq!(lease(token).await, [Lease::Held]),
         Found(stamp) => assert_eq!(lease(9).await, [Lease::Value(cached(stamp))]),
         Fill(token, stamp) => {
             let sighting = sighting(case, Some(Token(token)), state(stamp));
-            cache.settle(vec![sighting]).await.unwrap();
+            session.settle(&[sighting]).await.unwrap();
         }
         Seen(stamp) => {
             let sighting = sighting(case, None, state(stamp));
-            cache.settle(vec![sighting]).await.unwrap();
+            session.settle(&[sighting]).await.unwrap();
         }
-        Fin => cache.fin(&names).await.unwrap(),
+        Fin => session.fin(&names).await.unwrap(),
     }
 }
 
 async fn check_rules(cache: &Cache) {
+    let session = &session_of(cache);
     for (case, steps) in RULES {
         for (number, step) in steps.iter().enumerate() {
             eprintln!("{case}: step {number}, {step:?}");
-            run(cache, case, *step).await;
+            run(session, case, *step).await;
         }
     }
-    check_batches(cache).await;
-    check_names(cache).await;
-    check_lifetimes(cache).await;
+    check_batches(session).await;
+    check_names(session).await;
+    check_lifetimes(session).await;
     check_clear(cache).await;
 }
 
 /// Many entries in one call are independent and answered in order.
-async fn check_batches(cache: &Cache) {
+async fn check_batches(session: &Session) {
     let keys: Vec<String> = (0..600).map(|n| format!("batch {n}")).collect();
     let names: Vec<EntryKey> = keys.iter().map(|key| name(key)).collect();
     let every = |n: usize| keys.iter().step_by(n);
 
     let token = Token(1);
     let fill = every(3).map(|key| sighting(key, Some(token), Some(row(4))));
-    cache.lease(&names, token).await.unwrap();
-    cache.settle(fill.collect()).await.unwrap();
-    let found = cache.get(&names).await.unwrap();
-    let leases = cache.lease(&names, Token(2)).await.unwrap();
+    session.lease(&names, token).await.unwrap();
+    session.settle(&fill.collect::<Vec<_>>()).await.unwrap();
+    let found = session.get(&names).await.unwrap();
+    let leases = session.lease(&names, Token(2)).await.unwrap();
     for n in 0..keys.len() {
         let (value, lease) = match n % 3 {
             0 => (Some(cached(4)), Lease::Value(cached(4))),
@@ -251,18 +262,26 @@ async fn check_batches(cache: &Cache) {
         assert_eq!((&found[n], &leases[n]), (&value, &lease), "{n}");
     }
 
-    cache.fin(&names).await.unwrap();
-    assert!(cache.get(&names).await.unwrap().iter().all(Option::is_none));
-    assert_eq!(cache.get(&[]).await.unwrap(), []);
-    assert_eq!(cache.lease(&[], token).await.unwrap(), []);
-    cache.settle(Vec::new()).await.unwrap();
-    cache.fin(&[]).await.unwrap();
+    session.fin(&names).await.unwrap();
+    assert!(
+        session
+            .get(&names)
+            .await
+            .unwrap()
+            .iter()
+            .all(Option::is_none)
+    );
+    assert_eq!(session.get(&[]).await.unwrap(), []);
+    assert_eq!(session.lease(&[], token).await.unwrap(), []);
+    session.settle(&[]).await.unwrap();
+    session.fin(&[]).await.unwrap();
 }
 
 /// Any bytes are a key, and the shard is part of the name.
-async fn check_names(cache: &Cache) {
+async fn check_names(session: &Session) {
     let entry = |shard, key: &'static [u8]| EntryKey {
         shard: ShardId::new(shard),
+        epoch: Epoch::FIRST,
         key: Bytes::from_static(key),
     };
     let names = [
@@ -273,12 +292,12 @@ async fn check_names(cache: &Cache) {
         entry(0, b"\r\n\0\xff*?[a]\\"),
         entry(0, b"0"),
     ];
-    let all = cache.lease(&names, Token(1)).await.unwrap();
+    let all = session.lease(&names, Token(1)).await.unwrap();
     assert!(all.iter().all(|lease| *lease == Lease::Granted));
-    cache.fin(&names).await.unwrap();
+    session.fin(&names).await.unwrap();
 }
 
-async fn check_lifetimes(cache: &Cache) {
+async fn check_lifetimes(session: &Session) {
     let fill = |key: &str, time_left| Sighting {
         time_left,
         ..sighting(key, Some(Token(1)), Some(row(5)))
@@ -286,9 +305,9 @@ async fn check_lifetimes(cache: &Cache) {
     let short = Some(Duration::from_millis(150));
     let keys = ["over", "expiring", "lasting", "left alone", "noted"];
     let names = keys.map(name);
-    cache.lease(&names, Token(1)).await.unwrap();
-    cache
-        .settle(vec![
+    session.lease(&names, Token(1)).await.unwrap();
+    session
+        .settle(&[
             fill("over", Some(Duration::ZERO)),
             fill("expiring", short),
             fill("lasting", Some(Duration::MAX)),
@@ -297,34 +316,34 @@ async fn check_lifetimes(cache: &Cache) {
         .await
         .unwrap();
     let value = Some(cached(5));
-    let found = cache.get(&names).await.unwrap();
+    let found = session.get(&names).await.unwrap();
     assert_eq!(found, [None, value.clone(), value.clone(), None, None]);
-    let over = cache.lease(&names[..1], Token(2)).await.unwrap();
+    let over = session.lease(&names[..1], Token(2)).await.unwrap();
     assert_eq!(over, [Lease::Granted], "nothing is left of the lease");
 
     sleep(Duration::from_millis(200)).await;
-    let found = cache.get(&names).await.unwrap();
+    let found = session.get(&names).await.unwrap();
     assert_eq!(found, [None, None, value, None, None]);
-    let expired = cache.lease(&names[1..2], Token(2)).await.unwrap();
+    let expired = session.lease(&names[1..2], Token(2)).await.unwrap();
     assert_eq!(expired, [Lease::Granted]);
 
     sleep(LEASE_TTL).await;
     // A lease that is over can't be filled, and is not held.
-    let late = vec![fill("left alone", None), fill("noted", None)];
-    cache.settle(late).await.unwrap();
-    let found = cache.get(&names[3..]).await.unwrap();
+    let late = [fill("left alone", None), fill("noted", None)];
+    session.settle(&late).await.unwrap();
+    let found = session.get(&names[3..]).await.unwrap();
     assert_eq!(found, [None, None]);
-    let leases = cache.lease(&names[3..], Token(3)).await.unwrap();
+    let leases = session.lease(&names[3..], Token(3)).await.unwrap();
     assert_eq!(leases, [Lease::Granted, Lease::Granted]);
 }
 
 async fn check_clear(cache: &Cache) {
+    let session = session_of(cache);
     let names: Vec<EntryKey> = (0..2500).map(|n| name(&format!("clear {n}"))).collect();
-    cache.lease(&names, Token(1)).await.unwrap();
+    session.lease(&names, Token(1)).await.unwrap();
     assert!(cache.entry_count().await >= 2500);
-    cache.clear().await.unwrap();
-    assert_eq!(cache.entry_count().await, 0);
-    let leases = cache.lease(&names, Token(2)).await.unwrap();
+    session.clear(SHARD, Epoch::FIRST).await.unwrap();
+    let leases = session.lease(&names, Token(2)).await.unwrap();
     assert!(leases.iter().all(|lease| *lease == Lease::Granted));
 }
 
@@ -332,6 +351,17 @@ async fn check_clear(cache: &Cache) {
 async fn the_rules_hold_in_memory() {
     let cache = Cache::Memory(MemoryCache::new(64 << 20, TTL));
     check_rules(&cache).await;
+}
+
+#[tokio::test]
+async fn memory_is_reached_for_ever_and_is_one_instance() {
+    let cache = Cache::Memory(MemoryCache::new(1 << 20, TTL));
+    assert_eq!(cache.sight().cache, Some(Instance::IN_PROCESS));
+    let another = Instance::of_redis(&"1".repeat(40), &"1".repeat(40)).unwrap();
+    assert!(cache.session(another).is_none());
+    let mut sights = cache.sights();
+    let change = tokio::time::timeout(Duration::from_millis(20), sights.changed()).await;
+    assert!(change.is_err(), "who waits for a change waits");
 }
 
 #[tokio::test]
@@ -350,10 +380,11 @@ async fn values_live_no_longer_than_the_ttl() {
         Cache::Memory(MemoryCache::new(1 << 20, ttl)),
         Cache::Redis(redis),
     ] {
+        let session = session_of(&cache);
         for step in [Granted(1), Fill(1, 5), Get(Some(5))] {
-            run(&cache, "k", step).await;
+            run(&session, "k", step).await;
         }
         sleep(ttl + Duration::from_millis(50)).await;
-        run(&cache, "k", Get(None)).await;
+        run(&session, "k", Get(None)).await;
     }
 }

@@ -16,12 +16,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{Cache, EntryKey};
+use crate::cache::{Cache, EntryKey, Session};
 use crate::command::{Mutation, Outcome, Row};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::{ShardId, shard_of};
 use crate::shard::{Operation, Shards};
+use crate::view::Epoch;
 
 use clock::ShardClock;
 use lane::{Bounds, Lane, NotTaken};
@@ -162,13 +163,15 @@ impl Engine {
             .iter()
             .map(|key| EntryKey {
                 shard: self.shard_of(key),
+                epoch: Epoch::FIRST,
                 key: key.clone(),
             })
             .collect();
-        let cached = match self.cache.get(&entries).await {
-            Ok(cached) => cached,
-            Err(_unavailable) => vec![None; keys.len()],
+        let cached = match session(&self.cache) {
+            Some(session) => session.get(&entries).await.ok(),
+            None => None,
         };
+        let cached = cached.unwrap_or_else(|| vec![None; keys.len()]);
         let mut hits = 0;
         let mut looked_up = Vec::with_capacity(entries.len());
         for (entry, cached) in entries.into_iter().zip(cached) {
@@ -324,8 +327,11 @@ impl Engine {
             });
             failures.extend(cleared.err().map(|error| (shard, error)));
         }
-        // Unavailable: the cache drops what it can't account for before it is used again.
-        let _ = self.cache.clear().await;
+        if let Some(session) = session(&self.cache) {
+            for shard in self.shards.all() {
+                let _ = session.clear(shard.id(), Epoch::FIRST).await;
+            }
+        }
         let is_done_somewhere = failures.len() < shards;
         write::summary(failures, is_done_somewhere).map_or(Ok(()), Err)
     }
@@ -352,7 +358,7 @@ impl Engine {
                 .iter()
                 .map(|shard| shard.state())
                 .collect(),
-            cache_available: self.cache.is_available(),
+            cache_available: self.cache.sight().cache.is_some(),
         }
     }
 
@@ -363,7 +369,7 @@ impl Engine {
             distribution.push(shard.count().await.ok());
         }
         Stats {
-            cache_available: self.cache.is_available(),
+            cache_available: self.cache.sight().cache.is_some(),
             cache_hits: self.metrics.cache_hits.get(),
             cache_misses: self.metrics.cache_misses.get(),
             cache_keys: self.cache.entry_count().await,
@@ -376,6 +382,11 @@ impl Engine {
             distribution,
         }
     }
+}
+
+/// A stand-in for the view: it names what is reached.
+fn session(cache: &Cache) -> Option<Session> {
+    cache.session(cache.sight().cache?)
 }
 
 impl std::fmt::Debug for Engine {

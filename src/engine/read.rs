@@ -28,6 +28,7 @@ use crate::command::Row;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::shard::Shard;
+use crate::view::Epoch;
 
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
@@ -101,7 +102,7 @@ impl ReadPath {
             self.clock.observe(asked, now);
         }
         let elapsed = asked.elapsed();
-        let sightings = keys
+        let sightings: Vec<Sighting> = keys
             .iter()
             .zip(tokens)
             .zip(&reading.rows)
@@ -116,8 +117,9 @@ impl ReadPath {
                 }),
             })
             .collect();
-        // Unavailable: the cache drops what it can't account for before it is used again.
-        let _ = self.cache.settle(sightings).await;
+        if let Some(session) = super::session(&self.cache) {
+            let _ = session.settle(&sightings).await;
+        }
         for (key, row) in keys.iter().zip(reading.rows) {
             answer(
                 key,
@@ -138,7 +140,11 @@ impl ReadPath {
     ) -> (Vec<Bytes>, Vec<Option<Token>>) {
         let token = Token::draw();
         let entries: Vec<EntryKey> = keys.iter().map(|key| self.entry(key)).collect();
-        let Ok(leases) = self.cache.lease(&entries, token).await else {
+        let leases = match super::session(&self.cache) {
+            Some(session) => session.lease(&entries, token).await.ok(),
+            None => None,
+        };
+        let Some(leases) = leases else {
             // The cache may be back before the shard answers: what is seen there has to be told all
             // the same.
             let tokens = vec![None; keys.len()];
@@ -173,6 +179,7 @@ impl ReadPath {
     fn entry(&self, key: &Bytes) -> EntryKey {
         EntryKey {
             shard: self.shard.id(),
+            epoch: Epoch::FIRST,
             key: key.clone(),
         }
     }

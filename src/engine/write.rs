@@ -24,6 +24,7 @@ use crate::error::{self, Error};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
 use crate::shard::{Operation, Shard};
+use crate::view::Epoch;
 
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
@@ -91,12 +92,16 @@ impl WritePath {
                 .into_iter()
                 .map(|(key, _)| EntryKey {
                     shard: self.shard.id(),
+                    epoch: Epoch::FIRST,
                     key,
                 })
                 .collect();
             let entries: Vec<EntryKey> = entries.into_iter().collect();
-            // Unavailable: the cache drops what it can't account for before it is used again.
-            let _ = self.cache.fin(&entries).await;
+            while let Some(session) = super::session(&self.cache) {
+                if session.fin(&entries).await.is_ok() {
+                    break;
+                }
+            }
         }
         // A client that is gone no longer wants to know.
         match result {

@@ -14,6 +14,15 @@ pub(super) fn decode(reply: Value) -> Option<Entry> {
     }
 }
 
+/// What GETEX says. It has been done also where it says that this is no string: only then the type
+/// is looked at. What is no entry is deleted when the reader says what he has seen.
+pub(super) fn looked_up(reply: Value) -> RedisResult<Value> {
+    match reply {
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Value::Nil),
+        reply => reply.extract_error(),
+    }
+}
+
 /// What `SET … NX GET` says.
 pub(super) fn lease_answer(reply: Value) -> RedisResult<Lease> {
     match reply {
@@ -25,6 +34,7 @@ pub(super) fn lease_answer(reply: Value) -> RedisResult<Lease> {
         }),
         // No room for a lease: the reader goes on as if he had met another's.
         Value::ServerError(error) if error.code() == "OOM" => Ok(Lease::Held),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Lease::Held),
         Value::ServerError(error) => Err(error.into()),
         _ => Err(unexpected_reply()),
     }

@@ -1,12 +1,50 @@
-//! Which servers can be used as the cache.
+//! Which servers can be used as the cache, and how a connection to one is made.
 
-use ::redis::InfoDict;
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, InfoDict, RedisError, cmd};
 
-/// `SET … NX GET` came with this major version.
+use super::names::Names;
+use super::settle::load_script;
+use crate::view::Instance;
+
+/// `SET … NX GET`, GETEX and INFO of several sections are there from this major version on.
 const VERSION_MIN: u32 = 7;
+/// Commands that may wait for one connection's task; the crate's default of 50 also limits how many
+/// it sends with one write.
+const CONNECTION_QUEUE: usize = 1024;
 
-/// Whether this server can be used.
-pub(super) fn check_server(info: &InfoDict) -> Result<(), String> {
+/// Makes a connection that can be used, and tells where it leads.
+pub(super) async fn connect(
+    client: &Client,
+    names: &Names,
+) -> Result<(MultiplexedConnection, Instance), String> {
+    let config = AsyncConnectionConfig::new()
+        // Each step has its own limit.
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(CONNECTION_QUEUE);
+    let text = |error: RedisError| error.to_string();
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(text)?;
+    let info: InfoDict = cmd("INFO")
+        .query_async(&mut connection)
+        .await
+        .map_err(text)?;
+    let instance = check(&info)?;
+    load_script(&mut connection).await.map_err(text)?;
+    // A write that changes nothing: a Redis that can't save, or lacks replicas, refuses all of them.
+    cmd("UNLINK")
+        .arg(&names.prefix[..])
+        .query_async::<()>(&mut connection)
+        .await
+        .map_err(text)?;
+    Ok((connection, instance))
+}
+
+/// Whether this server can be used, and which it is.
+fn check(info: &InfoDict) -> Result<Instance, String> {
     let version: String = info.get("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|text| text.parse().ok());
     if major.is_none_or(|major: u32| major < VERSION_MIN) {
@@ -14,19 +52,21 @@ pub(super) fn check_server(info: &InfoDict) -> Result<(), String> {
             "it is version {version}; version {VERSION_MIN} or later is needed"
         ));
     }
-    if !is_master(info) {
-        return Err("it is a replica".to_owned());
-    }
     if info
         .get::<String>("loading")
         .is_some_and(|text| text != "0")
     {
         return Err("it is still loading its data".to_owned());
     }
-    Ok(())
+    master(info)
 }
 
-pub(super) fn is_master(info: &InfoDict) -> bool {
-    info.get::<String>("role")
-        .is_some_and(|role| role == "master")
+/// Which master this is, by the sections `server` and `replication`.
+pub(super) fn master(info: &InfoDict) -> Result<Instance, String> {
+    let field = |name| info.get::<String>(name).unwrap_or_default();
+    if field("role") != "master" {
+        return Err("it is a replica".to_owned());
+    }
+    Instance::of_redis(&field("run_id"), &field("master_replid"))
+        .ok_or_else(|| "it does not tell its run_id and master_replid".to_owned())
 }

@@ -3,7 +3,7 @@
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, RedisResult, cmd};
 
-use super::Shared;
+use super::RedisSession;
 use crate::cache::Sighting;
 use crate::cache::entry::{self, ROW_HEAD_BYTES};
 use crate::command::{Row, Stamp};
@@ -16,23 +16,21 @@ pub(super) const SETTLE_SCRIPT: &str = include_str!("settle.lua");
 /// A larger value is not cached: it would hold up all the steps behind it on its connection.
 pub(super) const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
-impl Shared {
-    pub(super) async fn load_script(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> RedisResult<()> {
-        let mut command = cmd("SCRIPT");
-        command.arg("LOAD").arg(SETTLE_SCRIPT);
-        command.query_async(connection).await
-    }
+/// Makes the script known to the server, which forgets it when it is restarted or flushed.
+pub(super) async fn load_script(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let mut command = cmd("SCRIPT");
+    command.arg("LOAD").arg(SETTLE_SCRIPT);
+    command.query_async(connection).await
+}
 
+impl RedisSession {
     /// The call of the script for `chunk`, and how many bytes of values it carries.
     pub(super) fn settle_command(&self, chunk: &[Sighting]) -> (Cmd, usize) {
         let mut command = cmd("EVALSHA");
-        command.arg(self.script.get_hash()).arg(chunk.len());
+        command.arg(self.shared.script.get_hash()).arg(chunk.len());
         let mut name = Vec::new();
         for sighting in chunk {
-            self.names().write(&mut name, &sighting.entry);
+            self.generation.names.write(&mut name, &sighting.entry);
             command.arg(&name[..]);
         }
         let mut bytes = 0;
@@ -55,11 +53,11 @@ impl Shared {
     }
 
     /// How long the value of a FILL lives; 0 if it must not be cached.
-    pub(super) fn lifetime_ms(&self, sighting: &Sighting) -> u64 {
+    fn lifetime_ms(&self, sighting: &Sighting) -> u64 {
         if sighting.row.as_ref().is_some_and(is_too_large) {
             return 0;
         }
-        let ttl = self.settings.ttl;
+        let ttl = self.shared.settings.ttl;
         let lifetime = sighting.time_left.map_or(ttl, |left| left.min(ttl));
         u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
     }

@@ -1,0 +1,223 @@
+//! The steps, on one generation.
+
+use std::fmt;
+use std::future::Future;
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Pipeline, RedisResult, Value, cmd};
+use tokio::time::timeout;
+
+use super::Shared;
+use super::generation::Generation;
+use super::replies::{
+    decode, expect_count, is_no_script, lease_answer, looked_up, unexpected_reply,
+};
+use super::settle::{SettleChunks, VALUE_BYTES_MAX, load_script};
+use crate::cache::entry::{self, Cached, Entry};
+use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token, Unavailable};
+
+/// One GET or LEASE asks for no more names than this, as Redis serves nobody else meanwhile.
+const NAMES_MAX: usize = 128;
+/// What a step may take longer for each MiB that it may carry; 100 MiB/s is less than a 1 Gbit/s
+/// network can do.
+const TRANSFER_PER_MIB: Duration = Duration::from_millis(10);
+
+/// A generation to work with. See [`Session`](crate::cache::Session).
+#[derive(Clone)]
+pub struct RedisSession {
+    pub(super) shared: Arc<Shared>,
+    pub(super) generation: Arc<Generation>,
+}
+
+impl fmt::Debug for RedisSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSession")
+            .field("address", &self.shared.address)
+            .field("instance", &self.generation.instance)
+            .field("is_over", &self.generation.over.is_cancelled())
+            .finish()
+    }
+}
+
+impl RedisSession {
+    /// What is known of each entry, in order.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is known of any entry.
+    pub async fn get(&self, entries: &[EntryKey]) -> Result<Vec<Option<Cached>>, Unavailable> {
+        let mut found = Vec::with_capacity(entries.len());
+        for chunk in entries.chunks(NAMES_MAX) {
+            let replies = self
+                .step("GET", self.allowance(chunk.len()), self.look_up(chunk))
+                .await?;
+            found.extend(replies.into_iter().map(|reply| match decode(reply) {
+                Some(Entry::Value(cached)) => Some(cached),
+                Some(Entry::Lease) | None => None,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The last name is asked for by GETEX, which without options is a GET that counts as a write:
+    /// a replica refuses it, and with it what an MGET before it has found. A master that is demoted
+    /// keeps its connections, and would answer from another server's data. (Not if it is
+    /// configured with `replica-read-only no`.)
+    async fn look_up(&self, entries: &[EntryKey]) -> RedisResult<Vec<Value>> {
+        let Some((last, others)) = entries.split_last() else {
+            return Ok(Vec::new());
+        };
+        let names = &self.generation.names;
+        let mut connection = self.generation.connection();
+        let mut getex = cmd("GETEX");
+        names.add_all(&mut getex, slice::from_ref(last));
+        if others.is_empty() {
+            let reply = connection.send_packed_command(&getex).await?;
+            return Ok(vec![looked_up(reply)?]);
+        }
+        let mut mget = cmd("MGET");
+        names.add_all(&mut mget, others);
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(mget).add_command(getex);
+        let replies = connection.send_packed_commands(&commands, 0, 2).await?;
+        let [found, last] = <[Value; 2]>::try_from(replies).map_err(|_| unexpected_reply())?;
+        let Value::Array(found) = found.extract_error()? else {
+            return Err(unexpected_reply());
+        };
+        let mut found = expect_count(found, others.len())?;
+        found.push(looked_up(last)?);
+        Ok(found)
+    }
+
+    /// LEASE for each entry, in order.
+    ///
+    /// # Errors
+    ///
+    /// No lease was granted that could be used.
+    pub async fn lease(
+        &self,
+        entries: &[EntryKey],
+        token: Token,
+    ) -> Result<Vec<Lease>, Unavailable> {
+        let lease = entry::encode_lease(token);
+        let lease_ms = LEASE_TTL.as_millis() as u64;
+        let mut answers = Vec::with_capacity(entries.len());
+        for chunk in entries.chunks(NAMES_MAX) {
+            let mut commands = Pipeline::with_capacity(chunk.len());
+            let mut name = Vec::new();
+            for entry in chunk {
+                self.generation.names.write(&mut name, entry);
+                commands
+                    .cmd("SET")
+                    .arg(&name[..])
+                    .arg(&lease[..])
+                    .arg(b"NX")
+                    .arg(b"GET")
+                    .arg(b"PX")
+                    .arg(lease_ms);
+            }
+            let replies = self
+                .step("LEASE", self.allowance(chunk.len()), async {
+                    // Not `query_async`, which makes one error of one command an error of all.
+                    let replies = self
+                        .generation
+                        .connection()
+                        .send_packed_commands(&commands, 0, chunk.len())
+                        .await?;
+                    expect_count(replies, chunk.len())?
+                        .into_iter()
+                        .map(lease_answer)
+                        .collect::<RedisResult<Vec<_>>>()
+                })
+                .await?;
+            answers.extend(replies);
+        }
+        Ok(answers)
+    }
+
+    /// FILL or SEEN for each sighting.
+    ///
+    /// # Errors
+    ///
+    /// It is not known what became of the entries.
+    pub async fn settle(&self, sightings: &[Sighting]) -> Result<(), Unavailable> {
+        for chunk in SettleChunks(sightings) {
+            let (command, bytes) = self.settle_command(chunk);
+            let allowance = self.allowance(bytes.div_ceil(VALUE_BYTES_MAX));
+            self.step("SETTLE", allowance, async {
+                let mut connection = self.generation.duty_connection();
+                match command.query_async::<()>(&mut connection).await {
+                    Err(error) if is_no_script(&error) => {
+                        load_script(&mut connection).await?;
+                        command.query_async(&mut connection).await
+                    }
+                    answer => answer,
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// FIN for all the entries.
+    ///
+    /// # Errors
+    ///
+    /// Entries may be left as they were.
+    pub async fn fin(&self, entries: &[EntryKey]) -> Result<(), Unavailable> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut command = cmd("UNLINK");
+        self.generation.names.add_all(&mut command, entries);
+        self.step("FIN", self.allowance(entries.len() / NAMES_MAX), async {
+            let mut connection = self.generation.duty_connection();
+            command.query_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// Entries of all users of this Redis.
+    pub(super) async fn entry_count(&self) -> Result<u64, Unavailable> {
+        self.step("DBSIZE", self.allowance(0), async {
+            let mut connection = self.generation.connection();
+            cmd("DBSIZE").query_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// Runs `request`. Any error or a late answer ends the generation; an answer that arrives after
+    /// the end does not count.
+    pub(super) async fn step<T>(
+        &self,
+        what: &str,
+        allowance: Duration,
+        request: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Unavailable> {
+        let over = &self.generation.over;
+        let Some(answer) = over.run_until_cancelled(timeout(allowance, request)).await else {
+            return Err(Unavailable);
+        };
+        match answer {
+            Ok(Ok(answer)) if !over.is_cancelled() => return Ok(answer),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => self.end(format_args!("{what}: {error}")),
+            Err(_) => {
+                let ms = allowance.as_millis();
+                self.end(format_args!("{what}: no answer in {ms} ms"));
+            }
+        }
+        Err(Unavailable)
+    }
+
+    pub(super) fn end(&self, reason: impl fmt::Display) {
+        self.shared.end(&self.generation, reason);
+    }
+
+    /// How long a step may take that carries up to `mib` MiB, or as many values.
+    pub(super) fn allowance(&self, mib: usize) -> Duration {
+        self.shared.settings.timeout + TRANSFER_PER_MIB * u32::try_from(mib).unwrap_or(u32::MAX)
+    }
+}
