@@ -255,11 +255,7 @@ impl Membership {
         let name = application_name(member, self.shard);
         let deadline = Instant::now() + END_MAX;
         loop {
-            let sessions = self
-                .client
-                .query_one(END_SESSIONS, &[&number, &name])
-                .await
-                .map_err(|error| described(&error))?;
+            let sessions = bounded(self.client.query_one(END_SESSIONS, &[&number, &name])).await?;
             if column::<bool>(&sessions, 0)? {
                 return Ok(false);
             }
