@@ -3,10 +3,12 @@
 mod breaker;
 mod fold;
 pub mod identity;
+mod member;
 mod open;
 mod postgres;
 mod sqlite;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,9 +16,12 @@ use bytes::Bytes;
 use crate::command::{Mutation, Outcome, Row, Timestamp};
 use crate::error::Error;
 use crate::routing::ShardId;
+use crate::view::Instance;
 
 use breaker::Breaker;
 use identity::Identity;
+use member::Session;
+pub use member::{Member, MemberId, Membership, Seen};
 pub use open::{OpenError, Settings, Shards, open};
 
 /// A change to one key.
@@ -75,17 +80,22 @@ pub struct Shard {
     backend: Backend,
     breaker: Breaker,
     /// What the database has to say of itself; set once the deployment is known.
-    identity: std::sync::OnceLock<Identity>,
+    identity: Arc<OnceLock<Identity>>,
 }
 
 impl Shard {
-    fn new(id: ShardId, variable: String, backend: Backend) -> Self {
+    fn new(
+        id: ShardId,
+        variable: String,
+        backend: Backend,
+        identity: Arc<OnceLock<Identity>>,
+    ) -> Self {
         Self {
             id,
             variable,
             backend,
             breaker: Breaker::open("it has not been reached yet".into()),
-            identity: std::sync::OnceLock::new(),
+            identity,
         }
     }
 
@@ -183,6 +193,22 @@ impl Shard {
                 None
             }
         }
+    }
+
+    /// Takes this proxy's place among the members of the shard, in a session of its own.
+    ///
+    /// # Errors
+    ///
+    /// The shard can't be reached, is not the right one or not set up yet; the text is for the log.
+    pub async fn join(&self, cache: Option<Instance>) -> Result<Membership, String> {
+        if self.identity.get().is_none() {
+            return Err("it has not been set up yet".into());
+        }
+        let session = match &self.backend {
+            Backend::Postgres(backend) => Session::Postgres(backend.join(cache).await?),
+            Backend::Sqlite(backend) => Session::Sqlite(backend.join(cache).await?),
+        };
+        Ok(Membership(session))
     }
 
     fn judge<T>(&self, result: Result<T, Failure>, asked: Asked) -> Result<T, Error> {

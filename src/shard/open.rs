@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::identity::{Candidate, Identity, Mismatch, draw_deployment, reconcile};
+use super::member::MemberId;
 use super::postgres::{Claim, PostgresShard};
 use super::sqlite::SqliteShard;
 use super::{Backend, Failure, Shard};
@@ -38,6 +39,7 @@ pub struct OpenError(pub Vec<Mismatch>);
 pub struct Shards {
     shards: Vec<Arc<Shard>>,
     deployment: Arc<OnceLock<String>>,
+    member: MemberId,
 }
 
 /// Makes the shards of the configuration and brings up those that can be reached.
@@ -46,15 +48,20 @@ pub struct Shards {
 ///
 /// An SQLite file can't be opened, or a database is not the one that its variable should name.
 pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards, OpenError> {
+    let member = MemberId::draw();
     let mut shards = Vec::with_capacity(targets.len());
     let mut mismatches = Vec::new();
     for (target, index) in targets.iter().zip(0u16..) {
         let id = ShardId::new(index);
+        let identity = Arc::default();
         let backend = match target {
             ShardTarget::Postgres { config, .. } => {
-                PostgresShard::new(config, &id.to_string(), settings).map(Backend::Postgres)
+                PostgresShard::new(config, id, member, settings, Arc::clone(&identity))
+                    .map(Backend::Postgres)
             }
-            ShardTarget::Sqlite { path, .. } => SqliteShard::open(path).map(Backend::Sqlite),
+            ShardTarget::Sqlite { path, .. } => {
+                SqliteShard::open(path, member).map(Backend::Sqlite)
+            }
         };
         match backend {
             Ok(backend) => {
@@ -62,6 +69,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
                     id,
                     target.variable().to_owned(),
                     backend,
+                    identity,
                 )));
             }
             Err(problem) => mismatches.push(Mismatch {
@@ -77,6 +85,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
     let shards = Shards {
         shards,
         deployment: Arc::default(),
+        member,
     };
     shards.establish(AtStart::Yes).await?;
     Ok(shards)
@@ -105,6 +114,11 @@ impl Shards {
     /// The number of shards, at least 1.
     pub fn num_shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Which proxy this process is, to the others.
+    pub fn member(&self) -> MemberId {
+        self.member
     }
 
     /// The deployment's id, once a shard has been reached.
@@ -211,7 +225,7 @@ impl Shards {
                 tracing::warn!(shard = %shard.id, variable = %shard.variable, "a blank database joins a deployment that exists already; if this shard had data before, its URL is wrong");
             }
             let own = Identity::of(&deployment, shard.id, self.num_shards());
-            match reached.establish(&own).await {
+            match reached.establish(&own, identity.as_ref()).await {
                 Ok(()) => {
                     if shard.identity.set(own).is_ok() {
                         shard.breaker.close();
@@ -289,10 +303,14 @@ impl Reached<'_> {
         }
     }
 
-    async fn establish(&self, identity: &Identity) -> Result<(), Failure> {
+    async fn establish(
+        &self,
+        identity: &Identity,
+        found: Option<&Identity>,
+    ) -> Result<(), Failure> {
         match (&self.claim, &self.shard.backend) {
-            (Some(claim), _) => claim.establish(identity).await,
-            (None, Backend::Sqlite(backend)) => backend.establish(identity).await,
+            (Some(claim), _) => claim.establish(identity, found).await,
+            (None, Backend::Sqlite(backend)) => backend.establish(identity, found).await,
             (None, Backend::Postgres(_)) => Err(Failure::Unreachable("no session".into())),
         }
     }

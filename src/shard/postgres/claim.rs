@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row as PgRow;
 
 use super::failure::classify;
-use super::statements;
+use super::pool::Object;
+use super::{schema, statements};
 use crate::shard::Failure;
 use crate::shard::identity::Identity;
 
@@ -32,6 +33,7 @@ impl Claim {
     fn session(&self) -> Result<&ClientWrapper, Failure> {
         self.connection
             .as_deref()
+            .map(|connection| &**connection)
             .ok_or_else(|| Failure::Unreachable("the session has ended".into()))
     }
 
@@ -71,12 +73,22 @@ impl Claim {
         self.bounded(read_identity(session)).await
     }
 
-    /// Makes the tables and writes who this is, in one transaction.
-    pub(in crate::shard) async fn establish(&self, identity: &Identity) -> Result<(), Failure> {
+    /// Makes or upgrades the tables and writes who this is, in one transaction. Does nothing where
+    /// that has been done: the locks that it takes would be in the way of the other proxies.
+    pub(in crate::shard) async fn establish(
+        &self,
+        identity: &Identity,
+        found: Option<&Identity>,
+    ) -> Result<(), Failure> {
+        if found == Some(identity) {
+            return Ok(());
+        }
+        let upgrade = found.map_or("", |found| schema::upgrade(found.schema_version));
         let session = self.session()?;
         self.bounded(async {
             session.batch_execute("BEGIN").await?;
-            session.batch_execute(statements::SCHEMA).await?;
+            session.batch_execute(upgrade).await?;
+            session.batch_execute(schema::TABLES).await?;
             session
                 .execute(
                     statements::WRITE_IDENTITY,
@@ -164,9 +176,22 @@ pub(super) async fn read_identity(
 pub(super) fn refuse_standby(server: &PgRow) -> Result<(), Failure> {
     match server.try_get::<_, bool>(0) {
         Ok(false) => Ok(()),
-        Ok(true) => Err(Failure::Unreachable(
-            "the server is a standby in recovery, not a primary".into(),
-        )),
+        Ok(true) => Err(is_standby()),
         Err(error) => Err(classify(&error)),
     }
+}
+
+pub(super) fn is_standby() -> Failure {
+    Failure::Unreachable("the server is a standby in recovery, not a primary".into())
+}
+
+pub(super) fn is_foreign(found: &Identity) -> Failure {
+    Failure::Foreign(format!(
+        "the database is now that of shard_{} of {} in deployment {}, with tables of version {}; it is not the one that was here before",
+        found.shard_id, found.num_shards, found.deployment, found.schema_version
+    ))
+}
+
+pub(super) fn is_blank() -> Failure {
+    Failure::Foreign("the database is now empty; it is not the one that was here before".into())
 }

@@ -2,30 +2,43 @@
 
 mod claim;
 mod failure;
+mod membership;
 mod pool;
+mod schema;
+mod session;
 mod statements;
 mod stored;
 mod write;
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_postgres::{Object, Pool, Timeouts};
+use deadpool_postgres::Timeouts;
 use tokio_postgres::Row as PgRow;
 
 use self::failure::{classify, described};
+use self::pool::{Object, Pool};
+use self::session::{Dialer, application_name};
 use self::stored::{PgTimestamp, stored_key};
 use super::identity::Identity;
+use super::member::MemberId;
 use super::{Failure, GRACE, Reading, Settings};
 use crate::command::{Row, Stamp, Timestamp};
+use crate::routing::ShardId;
 
 pub(super) use claim::Claim;
+pub(super) use membership::Membership;
 
 /// Up to this size of the table, rows are counted one by one (some 10 ms).
 const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
 
 pub(super) struct PostgresShard {
+    id: ShardId,
+    member: MemberId,
+    dialer: Arc<Dialer>,
+    connect_timeout: Duration,
     pool: Pool,
     pool_min_size: usize,
     pool_max_size: usize,
@@ -35,11 +48,19 @@ pub(super) struct PostgresShard {
 impl PostgresShard {
     pub(super) fn new(
         config: &tokio_postgres::Config,
-        name: &str,
+        id: ShardId,
+        member: MemberId,
         settings: &Settings,
+        identity: Arc<OnceLock<Identity>>,
     ) -> Result<Self, String> {
+        let name = application_name(member, id);
+        let dialer = Arc::new(Dialer::new(config, &name, settings, identity));
         Ok(Self {
-            pool: pool::build(config, name, settings)?,
+            id,
+            member,
+            pool: pool::build(Arc::clone(&dialer), settings)?,
+            dialer,
+            connect_timeout: settings.connect_timeout,
             pool_min_size: settings.pool_min_size,
             pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
@@ -121,13 +142,8 @@ impl PostgresShard {
         claim::refuse_standby(&server)?;
         match found {
             Some(found) if found == *expected => timestamp(&server, 1),
-            Some(found) => Err(Failure::Foreign(format!(
-                "the database is now that of shard_{} of {} in deployment {}, not the one that was here before",
-                found.shard_id, found.num_shards, found.deployment
-            ))),
-            None => Err(Failure::Foreign(
-                "the database is now empty; it is not the one that was here before".into(),
-            )),
+            Some(found) => Err(claim::is_foreign(&found)),
+            None => Err(claim::is_blank()),
         }
     }
 

@@ -1,70 +1,89 @@
 //! The pool of connections to one shard.
 
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
-};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::NoTls;
-use tokio_postgres::error::SqlState;
 
-use super::failure::described;
-use super::{Failure, Settings, statements};
+use deadpool::managed::{Manager, RecycleError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, Metrics, Runtime, TimeoutType};
 
-/// A peer that vanished without a word is noticed after this at the latest.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+use super::session::{Dialer, NotConnected, ServerProcess};
+use super::{Failure, Settings};
+
+pub(super) type Pool = deadpool::managed::Pool<Sessions>;
+pub(super) type Object = deadpool::managed::Object<Sessions>;
+pub(super) type PoolError = deadpool::managed::PoolError<NotConnected>;
+
+/// A connection that knows its server process: when it is lost with a commit under way, that
+/// process has to be waited for.
+pub(super) struct Connection {
+    client: ClientWrapper,
+    #[expect(dead_code, reason = "the next step uses it")]
+    pub(super) process: ServerProcess,
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+/// Makes the connections of a pool.
+pub(super) struct Sessions {
+    dialer: Arc<Dialer>,
+    query_timeout: Duration,
+}
+
+impl Manager for Sessions {
+    type Type = Connection;
+    type Error = NotConnected;
+
+    async fn create(&self) -> Result<Connection, NotConnected> {
+        let (client, connection) = self.dialer.dial().await?;
+        let driving = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection of the pool has ended");
+            }
+        });
+        // From here on whoever drops it also ends the connection.
+        let client = ClientWrapper::new(client, driving);
+        let process = self.dialer.prepare(&client, self.query_timeout).await?;
+        Ok(Connection { client, process })
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<NotConnected> {
+        if connection.is_closed() {
+            return Err(RecycleError::message("it is closed"));
+        }
+        Ok(())
+    }
+}
 
 /// Makes the pool; connects to nothing yet.
-pub(super) fn build(
-    config: &tokio_postgres::Config,
-    name: &str,
-    settings: &Settings,
-) -> Result<Pool, String> {
-    let mut config = config.clone();
-    config
-        .application_name(format!("respgres {name}"))
-        .connect_timeout(settings.connect_timeout)
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(10))
-        .tcp_user_timeout(TCP_USER_TIMEOUT);
-    let manager = Manager::from_config(
-        config,
-        NoTls,
-        ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        },
-    );
-    let session = format!(
-        "{} SET statement_timeout = {};",
-        statements::SESSION,
-        settings.query_timeout.as_millis()
-    );
-    Pool::builder(manager)
+pub(super) fn build(dialer: Arc<Dialer>, settings: &Settings) -> Result<Pool, String> {
+    let sessions = Sessions {
+        dialer,
+        query_timeout: settings.query_timeout,
+    };
+    Pool::builder(sessions)
         .max_size(settings.pool_max_size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(settings.pool_wait_timeout))
         .create_timeout(Some(settings.connect_timeout))
         .recycle_timeout(Some(settings.connect_timeout))
-        .post_create(Hook::async_fn(move |client, _| {
-            let session = session.clone();
-            Box::pin(async move {
-                client
-                    .batch_execute(&session)
-                    .await
-                    .map_err(HookError::Backend)
-            })
-        }))
         .build()
         .map_err(|error| error.to_string())
 }
 
 /// Whether a new connection was refused because the server has as many as it takes.
 pub(super) fn is_server_full(error: &PoolError) -> bool {
-    match error {
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-            error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
-        }
-        _ => false,
-    }
+    matches!(error, PoolError::Backend(error) if error.is_server_full())
 }
 
 /// Why no connection could be had.
@@ -76,13 +95,7 @@ pub(super) fn describe(error: PoolError) -> Failure {
         PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
             Failure::Unreachable("no connection within DB_CONNECT_TIMEOUT_MS".into())
         }
-        // Full is not down: its other connections work.
-        PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
-            Failure::Refused(described(&error))
-        }
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-            Failure::Unreachable(described(&error))
-        }
+        PoolError::Backend(error) => error.into(),
         other => Failure::Unreachable(other.to_string()),
     }
 }

@@ -1,40 +1,5 @@
 //! The SQL, all of it constant, so that each connection prepares each statement once.
 
-/// The tables. Safe to run again; the caller holds the start-up lock, since concurrent
-/// `CREATE TABLE IF NOT EXISTS` may fail on a unique index of the catalogue.
-///
-/// The fill factor leaves room on each page, so that an overwrite can stay on it (a HOT update)
-/// and touches no index.
-pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS respgres_kv (
-    key bytea PRIMARY KEY,
-    long_key bytea,
-    value bytea NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    expires_at timestamptz,
-    stamp bigint NOT NULL
-) WITH (fillfactor = 90);
-CREATE INDEX IF NOT EXISTS respgres_kv_expiry ON respgres_kv (expires_at)
-    WHERE expires_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS respgres_identity (
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    deployment_id text NOT NULL,
-    shard_id integer NOT NULL,
-    num_shards integer NOT NULL,
-    routing text NOT NULL,
-    schema_version integer NOT NULL,
-    founded_at timestamptz NOT NULL DEFAULT now()
-);";
-
-/// Settings of each connection. Every statement here goes by an index; a plan that was made while
-/// the table was empty, and is kept for the life of the connection, must not be a sequential scan.
-/// The penalty that this puts on plans would wake the JIT compiler.
-pub(super) const SESSION: &str = "
-SET enable_seqscan = off;
-SET jit = off;
-SET client_min_messages = warning;";
-
 pub(super) const READ: &str = "
 SELECT key, value, created_at, updated_at, expires_at, stamp, clock_timestamp()
 FROM respgres_kv WHERE key = ANY($1::bytea[])";
@@ -128,9 +93,11 @@ pub(super) const HAS_IDENTITY: &str = "SELECT to_regclass('respgres_identity') I
 pub(super) const IDENTITY: &str = "
 SELECT deployment_id, shard_id, num_shards, routing, schema_version FROM respgres_identity";
 
+/// Of an identity that is there, only the version may change.
 pub(super) const WRITE_IDENTITY: &str = "
 INSERT INTO respgres_identity (deployment_id, shard_id, num_shards, routing, schema_version)
-VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (singleton) DO UPDATE SET schema_version = excluded.schema_version";
 
 /// Whether this is a primary, what time it is, and the settings on which durability rests.
 pub(super) const SERVER: &str = "

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::types::ToSql;
 
 use super::failure::classify;
+use super::pool::Object;
 use super::stored::{PgTimestamp, long_key, stored_key};
 use super::{PostgresShard, decode, no_answer, statements, timestamp};
 use crate::command::{Deadline, Mutation, Outcome, Row, Set, SetExpiry, Stamp};

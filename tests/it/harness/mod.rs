@@ -3,10 +3,12 @@
 //! Everything that is started is watched by a guardian (see `guardian`), so that nothing outlives the test process,
 //! however it ends.
 
+mod backend;
 mod deployment;
 mod guardian;
 mod http;
 mod keys;
+mod library;
 mod load;
 mod ports;
 mod postgres_server;
@@ -19,8 +21,10 @@ mod suite;
 mod tools;
 mod wait;
 
+pub use backend::Stopped;
 pub use deployment::{Deployment, Setup, blank_databases};
 pub use keys::{key_on, keys_on_each, shard_of};
+pub use library::Library;
 pub use load::{Acknowledged, Writers};
 pub use postgres_server::PostgresServer;
 pub use proxy::{Proxy, ProxyBuilder};

@@ -5,6 +5,9 @@
 //!
 //! The clock is this process's. The file is locked for it, so no other clock has a say.
 
+mod membership;
+mod schema;
+
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -17,35 +20,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fold::fold;
 use super::identity::Identity;
+use super::member::MemberId;
 use super::{Failure, Operation, Reading};
 use crate::command::{Outcome, Row, Stamp, Timestamp};
+
+pub(super) use membership::Membership;
 
 /// Jobs that may wait for a thread. Lanes send one batch at a time, so few ever do.
 const JOBS_MAX: usize = 64;
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS respgres_kv (
-        key BLOB PRIMARY KEY,
-        value BLOB NOT NULL,
-        created_at INTEGER NOT NULL,
-        updated_at INTEGER NOT NULL,
-        expires_at INTEGER,
-        stamp INTEGER NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS respgres_kv_expiry ON respgres_kv (expires_at)
-        WHERE expires_at IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS respgres_identity (
-        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
-        deployment_id TEXT NOT NULL,
-        shard_id INTEGER NOT NULL,
-        num_shards INTEGER NOT NULL,
-        routing TEXT NOT NULL,
-        schema_version INTEGER NOT NULL
-    );";
-
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 pub(super) struct SqliteShard {
+    member: MemberId,
     writer: mpsc::Sender<Job>,
     reader: mpsc::Sender<Job>,
     /// Held for the life of the process: the in-process cache would not see another's writes.
@@ -58,7 +45,7 @@ impl SqliteShard {
     /// # Errors
     ///
     /// The text says what is wrong with the path.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, member: MemberId) -> Result<Self, String> {
         let shown = path.display();
         if let Some(directory) = path
             .parent()
@@ -89,6 +76,7 @@ impl SqliteShard {
         let writer = connect(path).map_err(describe)?;
         let reader = connect(path).map_err(describe)?;
         Ok(Self {
+            member,
             writer: worker("sqlite-write", writer)?,
             reader: worker("sqlite-read", reader)?,
             _lock: lock,
@@ -202,14 +190,25 @@ impl SqliteShard {
         .await
     }
 
-    /// Makes the tables and writes who this is.
-    pub(super) async fn establish(&self, identity: &Identity) -> Result<(), Failure> {
+    /// Makes or upgrades the tables and writes who this is.
+    pub(super) async fn establish(
+        &self,
+        identity: &Identity,
+        found: Option<&Identity>,
+    ) -> Result<(), Failure> {
+        if found == Some(identity) {
+            return Ok(());
+        }
         let identity = identity.clone();
+        let from_version = found.map_or(identity.schema_version, |found| found.schema_version);
         run(&self.writer, move |connection| {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(schema::before(from_version))?;
+            transaction.execute_batch(schema::TABLES)?;
+            transaction.execute_batch(schema::after(from_version))?;
             transaction.execute(
-                "INSERT INTO respgres_identity VALUES (1, ?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+                "INSERT INTO respgres_identity VALUES (1, ?1, ?2, ?3, ?4, ?5)
+                    ON CONFLICT (singleton) DO UPDATE SET schema_version = excluded.schema_version",
                 params![
                     identity.deployment,
                     identity.shard_id,

@@ -1,0 +1,196 @@
+//! A new session: how it is dialled, what is set on it, and what is asked of it before it serves.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{
+    Client, Config, Connection, NoTls, SimpleQueryMessage, SimpleQueryRow, Socket,
+};
+
+use super::failure::described;
+use super::{Failure, Settings, claim, statements};
+use crate::routing::ShardId;
+use crate::shard::identity::Identity;
+use crate::shard::member::MemberId;
+
+/// A server that vanished without a word is noticed after this at the latest.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Settings of each session.
+///
+/// Every statement here goes by an index; a plan that was made while the table was empty, and is
+/// kept for the life of the connection, must not be a sequential scan. The penalty that this puts
+/// on plans would wake the JIT compiler.
+///
+/// The keepalives are for the server: a proxy whose host vanished holds locks, and is not known to
+/// be dead, until its sessions are ended. 5 + 2 × 2 s after its last packet, that is.
+///
+/// `respgres.proxy` keeps the triggers for writes past the proxies silent.
+const SETTINGS: &str = "
+SET enable_seqscan = off;
+SET jit = off;
+SET client_min_messages = warning;
+SET tcp_keepalives_idle = 5;
+SET tcp_keepalives_interval = 2;
+SET tcp_keepalives_count = 2;
+SET tcp_user_timeout = 9000;
+SET respgres.proxy = 'on';";
+
+/// Which server process a session has, and whether it may serve. With the start in it, another
+/// process that got the same number later is another one.
+const BACKEND: &str = "
+SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS started,
+       pg_is_in_recovery() AS is_standby
+FROM pg_stat_activity WHERE pid = pg_backend_pid();";
+
+/// The server process of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shard) struct ServerProcess {
+    pub(super) pid: i32,
+    /// Microseconds since the Unix epoch.
+    pub(super) started: i64,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum NotConnected {
+    /// The server can't be reached, or would not have it.
+    Postgres(tokio_postgres::Error),
+    /// The server was reached, and is not one to use.
+    Unfit(Failure),
+}
+
+impl From<tokio_postgres::Error> for NotConnected {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl NotConnected {
+    /// Whether the server has as many sessions as it takes.
+    pub(super) fn is_server_full(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+    }
+}
+
+impl From<NotConnected> for Failure {
+    fn from(error: NotConnected) -> Self {
+        match error {
+            // Full is not down: its other sessions work.
+            NotConnected::Postgres(error)
+                if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) =>
+            {
+                Failure::Refused(described(&error))
+            }
+            NotConnected::Postgres(error) => Failure::Unreachable(described(&error)),
+            NotConnected::Unfit(failure) => failure,
+        }
+    }
+}
+
+impl std::fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Postgres(error) => f.write_str(&described(error)),
+            Self::Unfit(failure) => failure.fmt(f),
+        }
+    }
+}
+
+/// The `application_name` of all sessions that a member has to a shard. By it they are found when
+/// the member is dead.
+pub(super) fn application_name(member: MemberId, shard: ShardId) -> String {
+    format!("respgres {member} {shard}")
+}
+
+/// Opens sessions to the database of one shard.
+pub(super) struct Dialer {
+    config: Config,
+    /// Who the database has to be, once that is known.
+    identity: Arc<OnceLock<Identity>>,
+}
+
+impl Dialer {
+    pub(super) fn new(
+        config: &Config,
+        application_name: &str,
+        settings: &Settings,
+        identity: Arc<OnceLock<Identity>>,
+    ) -> Self {
+        let mut config = config.clone();
+        config
+            .application_name(application_name)
+            .connect_timeout(settings.connect_timeout)
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(10))
+            .tcp_user_timeout(TCP_USER_TIMEOUT);
+        Self { config, identity }
+    }
+
+    /// Connects. Nothing happens on the session unless the connection is driven.
+    pub(super) async fn dial(
+        &self,
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), NotConnected> {
+        Ok(self.config.connect(NoTls).await?)
+    }
+
+    /// Makes the session one of a proxy, in one round trip: sets it up, and looks whether the
+    /// server is a primary and the database the expected one. A server that failed over, or a
+    /// database that was replaced, must not get a single write.
+    pub(super) async fn prepare(
+        &self,
+        client: &Client,
+        statement_timeout: Duration,
+    ) -> Result<ServerProcess, NotConnected> {
+        let expected = self.identity.get();
+        let identity = expected.map_or("", |_| statements::IDENTITY);
+        let answers = client
+            .simple_query(&format!(
+                "{SETTINGS} SET statement_timeout = {}; {BACKEND} {identity}",
+                statement_timeout.as_millis()
+            ))
+            .await
+            .map_err(|error| match error.code() {
+                Some(&SqlState::UNDEFINED_TABLE) => NotConnected::Unfit(claim::is_blank()),
+                _ => NotConnected::Postgres(error),
+            })?;
+        let mut rows = answers.iter().filter_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let unexpected =
+            || NotConnected::Unfit(Failure::Unreachable("an unexpected answer".to_owned()));
+        let server = rows.next().ok_or_else(unexpected)?;
+        if server.get("is_standby") != Some("f") {
+            return Err(NotConnected::Unfit(claim::is_standby()));
+        }
+        if let Some(expected) = expected {
+            match rows.next().map(identity_in) {
+                Some(Some(found)) if found == *expected => {}
+                Some(Some(found)) => return Err(NotConnected::Unfit(claim::is_foreign(&found))),
+                Some(None) => return Err(unexpected()),
+                None => return Err(NotConnected::Unfit(claim::is_blank())),
+            }
+        }
+        backend_in(server).ok_or_else(unexpected)
+    }
+}
+
+fn backend_in(row: &SimpleQueryRow) -> Option<ServerProcess> {
+    Some(ServerProcess {
+        pid: row.get("pid")?.parse().ok()?,
+        started: row.get("started")?.parse().ok()?,
+    })
+}
+
+fn identity_in(row: &SimpleQueryRow) -> Option<Identity> {
+    Some(Identity {
+        deployment: row.get("deployment_id")?.to_owned(),
+        shard_id: row.get("shard_id")?.parse().ok()?,
+        num_shards: row.get("num_shards")?.parse().ok()?,
+        routing: row.get("routing")?.to_owned(),
+        schema_version: row.get("schema_version")?.parse().ok()?,
+    })
+}
