@@ -22,8 +22,8 @@ use std::time::Duration;
 use variables::{
     CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
     DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS,
-    MAX_VALUE_SIZE, NUM_SHARDS, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS,
+    MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR,
+    RUST_LOG, SHUTDOWN_TIMEOUT_MS,
 };
 
 /// Shards of the embedded default.
@@ -64,6 +64,8 @@ pub struct Config {
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
     pub shutdown_timeout: Duration,
+    /// Whether keys of a shard that is down are answered from the cache.
+    pub reads_when_shard_down: bool,
     /// The shape of the log.
     pub log_format: LogFormat,
     /// What is logged: a filter of `tracing_subscriber::EnvFilter`, checked.
@@ -142,6 +144,9 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            reads_when_shard_down: self
+                .parsed(&READS_WHEN_SHARD_DOWN, reads_when_shard_down)
+                .unwrap_or_default(),
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
@@ -346,6 +351,18 @@ fn address(setting: &Setting) -> Result<String, String> {
         return problem("has a port that is not a number from 0 to 65535");
     }
     Ok(value.to_owned())
+}
+
+/// Whether they are answered from the cache.
+fn reads_when_shard_down(setting: &Setting) -> Result<bool, String> {
+    match setting.value.as_str() {
+        "error" => Ok(false),
+        "cached" => Ok(true),
+        _ => Err(format!(
+            "{} is neither `error` nor `cached`",
+            setting.quoted()
+        )),
+    }
 }
 
 fn log_format(setting: &Setting) -> Result<LogFormat, String> {

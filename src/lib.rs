@@ -8,7 +8,7 @@
 //! 3  engine                             the read path and the write path
 //! 2  cache    shard                     where values are remembered, where they are kept
 //! 1  resp     command   error   view    pure: no sockets, no tasks
-//! 0  config   metrics   routing   shutdown
+//! 0  config   metrics   routing   shutdown   crash_points
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
@@ -41,6 +41,7 @@
 pub mod cache;
 pub mod command;
 pub mod config;
+pub mod crash_points;
 pub mod engine;
 pub mod error;
 pub mod http;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::config::{CacheTarget, Config, LoadError, LogFormat};
-use respgres::engine::Engine;
+use respgres::crash_points::CrashPoints;
+use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::server::{self, Server};
@@ -21,8 +22,8 @@ use tracing_subscriber::EnvFilter;
 /// Exit codes: 1 for a failure at run time, 2 for a configuration that can't be used.
 const EXIT_CONFIGURATION: u8 = 2;
 
-/// How long the start waits for the cache.
-const CACHE_START_MAX: Duration = Duration::from_secs(1);
+/// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
+const VIEWS_START_MAX: Duration = Duration::from_secs(3);
 
 /// The arguments of one request together may always have so many bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
@@ -104,7 +105,8 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let engine = Arc::new(build(config, &tasks, &stop_work).await?);
+    let (engine, keepers) = build(config, &tasks, &stop_work).await?;
+    let engine = Arc::new(engine);
     let backend = describe(config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
@@ -142,7 +144,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             http
         })
     };
-    wait_for_cache(&engine).await;
+    wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
 
@@ -158,6 +160,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         drop(engine);
         tasks.close();
         tasks.wait().await;
+        keepers.leave().await;
         served
     };
     match tokio::time::timeout(config.shutdown_timeout, drain).await {
@@ -177,13 +180,23 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Gives the cache a moment, so that 'listening' also says that it is in use, if it is there at all.
-/// Clients are served meanwhile.
-async fn wait_for_cache(engine: &Engine) {
-    let deadline = Instant::now() + CACHE_START_MAX;
-    while !engine.health().cache_available && Instant::now() < deadline {
+/// Gives the views of the cache a moment, so that 'listening' also says that nobody has to wait for
+/// them. Clients are served meanwhile.
+async fn wait_for_views(engine: &Engine) {
+    let deadline = Instant::now() + VIEWS_START_MAX;
+    while !engine.is_ready() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+#[cfg(feature = "crash-points")]
+fn crash_points() -> CrashPoints {
+    CrashPoints::at(std::env::var(respgres::crash_points::VARIABLE).ok())
+}
+
+#[cfg(not(feature = "crash-points"))]
+fn crash_points() -> CrashPoints {
+    CrashPoints::default()
 }
 
 async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
@@ -202,7 +215,7 @@ async fn build(
     config: &Config,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Result<Engine, Failure> {
+) -> Result<(Engine, Keepers), Failure> {
     let settings = shard::Settings {
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
@@ -231,6 +244,10 @@ async fn build(
     Ok(Engine::start(
         shards,
         cache,
+        engine::Settings {
+            reads_when_shard_down: config.reads_when_shard_down,
+            crash_points: crash_points(),
+        },
         Arc::new(Metrics::default()),
         tasks,
         stop,

@@ -48,5 +48,7 @@ counters! {
     shard_write_batches: "Write statements or transactions sent to shards";
     shard_writes: "Single writes in those batches";
     shard_errors: "Shard operations that failed";
+    view_changes: "Changes of a shard's view of the cache, by whichever proxy";
+    outside_writes: "Rows changed past the proxies whose cache entries were removed";
     expired_rows_removed: "Rows deleted by the sweeper because they had expired";
 }

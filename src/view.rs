@@ -150,6 +150,11 @@ pub struct Sight {
     pub since: Instant,
 }
 
+/// When an instance that is lost goes out of the view, if it does not come back.
+pub fn out_at(sight: Sight) -> Option<Instant> {
+    sight.cache.is_none().then(|| sight.since + OUT_AFTER)
+}
+
 /// What a view should be changed to, if it should; the outer `None` leaves it as it is.
 ///
 /// `age` is how long the view has stood, `others` is what the other living proxies reach.
@@ -169,7 +174,7 @@ pub fn change(
     let seen_for = now.saturating_duration_since(sight.since);
     match (view.cache, sight.cache) {
         (Some(named), Some(reached)) if named == reached => None,
-        (Some(_), None) => (seen_for >= OUT_AFTER).then_some(None),
+        (Some(_), None) => out_at(sight).is_some_and(|at| at <= now).then_some(None),
         (Some(_), Some(reached)) => Some((age >= STEADY_AFTER).then_some(reached)),
         (None, None) => None,
         (None, Some(reached)) => {

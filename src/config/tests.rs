@@ -101,6 +101,7 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert_eq!(config.db_pool_wait_timeout, Duration::from_secs(2));
     assert_eq!(config.db_query_timeout, Duration::from_secs(5));
     assert_eq!(config.redis_timeout, Duration::from_millis(200));
+    assert!(!config.reads_when_shard_down);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(
         (config.log_format, config.log_level.as_str()),
@@ -471,6 +472,18 @@ fn addresses_need_a_host_and_a_port() {
         env(&[("HTTP_ADDR", "127.0.0.1:0"), ("RESP_ADDR", "127.0.0.1:0")])
             .load()
             .is_ok()
+    );
+}
+
+#[test]
+fn reads_of_a_shard_that_is_down_are_errors_unless_asked_for() {
+    let reads = |how| env(&[("READS_WHEN_SHARD_DOWN", how)]).load();
+    assert!(!reads("error").unwrap().reads_when_shard_down);
+    assert!(reads("cached").unwrap().reads_when_shard_down);
+    assert_mistake(
+        &[("READS_WHEN_SHARD_DOWN", "yes")],
+        "READS_WHEN_SHARD_DOWN",
+        &["`yes`", "cached"],
     );
 }
 

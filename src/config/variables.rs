@@ -204,6 +204,17 @@ pub const REDIS_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds after which a Redis that does not answer is taken for down",
 };
 
+/// Reads of a shard that is down.
+pub const READS_WHEN_SHARD_DOWN: Variable = Variable {
+    name: "READS_WHEN_SHARD_DOWN",
+    flag: "reads-when-shard-down",
+    value_name: "HOW",
+    default: DefaultValue::Value("error"),
+    bounds: None,
+    meaning: "Reads of a shard that is down: `error`, or `cached` to answer what the cache has, \
+              which may be older than what another proxy has acknowledged",
+};
+
 /// How long draining may take.
 pub const SHUTDOWN_TIMEOUT_MS: Variable = Variable {
     name: "SHUTDOWN_TIMEOUT_MS",
@@ -252,6 +263,7 @@ pub const VARIABLES: &[Variable] = &[
     DB_POOL_WAIT_TIMEOUT_MS,
     DB_QUERY_TIMEOUT_MS,
     REDIS_TIMEOUT_MS,
+    READS_WHEN_SHARD_DOWN,
     SHUTDOWN_TIMEOUT_MS,
     LOG_FORMAT,
     RUST_LOG,

@@ -2,8 +2,12 @@
 //! neither RESP nor HTTP; one engine serves both ports.
 
 mod clock;
+mod drain;
+mod keeper;
 mod lane;
+mod lease;
 mod read;
+mod shard_cache;
 mod supervise;
 mod write;
 
@@ -12,21 +16,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, EntryKey, Session};
 use crate::command::{Mutation, Outcome, Row};
+use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::{ShardId, shard_of};
-use crate::shard::{Operation, Shards};
-use crate::view::Epoch;
+use crate::shard::{Operation, Shard, Shards};
+use crate::view::{Instance, View};
 
 use clock::ShardClock;
+use drain::Drain;
+use keeper::Keeper;
 use lane::{Bounds, Lane, NotTaken};
+use lease::ViewLease;
 use read::{Miss, ReadPath};
+use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem, WritePath};
 
 pub use write::Ticket;
@@ -83,14 +92,51 @@ pub struct Stats {
     pub distribution: Vec<Option<u64>>,
 }
 
+/// What the engine can be told.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Whether keys of a shard that is down are answered from the cache. Nobody can know then what
+    /// another proxy has written: values may be older than what was acknowledged.
+    pub reads_when_shard_down: bool,
+    /// Where to die, for tests.
+    pub crash_points: CrashPoints,
+}
+
 /// The engine.
 pub struct Engine {
     shards: Arc<Shards>,
     cache: Arc<Cache>,
     metrics: Arc<Metrics>,
-    clocks: Vec<Arc<ShardClock>>,
+    settings: Settings,
+    /// By the index of the shard, as the lanes.
+    fronts: Vec<Front>,
     writes: Vec<Lane<WriteItem>>,
     reads: Vec<Lane<Miss>>,
+}
+
+/// What stands in front of one shard.
+struct Front {
+    clock: Arc<ShardClock>,
+    cache: Arc<ShardCache>,
+}
+
+/// The tasks that keep the views. They outlive the engine: what is still to be removed from the
+/// cache when it stops needs a valid lease.
+#[derive(Debug)]
+#[must_use = "a proxy that does not sign off is taken for dead"]
+pub struct Keepers {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Keepers {
+    /// Signs off at every shard. To be called when everything else is done: who signs off has left
+    /// nothing in the cache that others would have to clear up.
+    pub async fn leave(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 impl Engine {
@@ -99,47 +145,97 @@ impl Engine {
     pub fn start(
         shards: Shards,
         cache: Cache,
+        settings: Settings,
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Self {
-        let shards = Arc::new(shards);
-        let cache = Arc::new(cache);
-        let mut clocks = Vec::new();
-        let mut writes = Vec::new();
-        let mut reads = Vec::new();
+    ) -> (Self, Keepers) {
+        let mut engine = Self {
+            shards: Arc::new(shards),
+            cache: Arc::new(cache),
+            metrics,
+            settings,
+            fronts: Vec::new(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+        };
+        let keepers = Keepers {
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let shards = Arc::clone(&engine.shards);
         for shard in shards.all() {
-            let clock = Arc::new(ShardClock::default());
-            let write_path = Arc::new(WritePath {
-                shard: Arc::clone(shard),
-                cache: Arc::clone(&cache),
-                metrics: Arc::clone(&metrics),
-                tasks: tasks.clone(),
-            });
-            writes.push(Lane::start(WRITES, tasks, move |batch| {
-                Arc::clone(&write_path).fly(batch)
-            }));
-            let read_path = Arc::new(ReadPath {
-                shard: Arc::clone(shard),
-                cache: Arc::clone(&cache),
-                clock: Arc::clone(&clock),
-                metrics: Arc::clone(&metrics),
-            });
-            reads.push(Lane::start(READS, tasks, move |batch| {
-                Arc::clone(&read_path).fly(batch)
-            }));
-            supervise::start(shard, &clock, &metrics, tasks, stop);
-            clocks.push(clock);
+            engine.start_shard(shard, tasks, stop, &keepers);
         }
         supervise::start_establishing(&shards, tasks, stop);
-        Self {
-            shards,
-            cache,
-            metrics,
-            clocks,
-            writes,
-            reads,
+        (engine, keepers)
+    }
+
+    fn start_shard(
+        &mut self,
+        shard: &Arc<Shard>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        keepers: &Keepers,
+    ) {
+        let clock = Arc::new(ShardClock::default());
+        let noted = Arc::new(Notify::new());
+        let is_in_process = matches!(*self.cache, Cache::Memory(_));
+        let lease = Arc::new(if is_in_process {
+            ViewLease::in_process()
+        } else {
+            ViewLease::unknown()
+        });
+        let cache = Arc::new(ShardCache {
+            shard: shard.id(),
+            cache: Arc::clone(&self.cache),
+            lease: Arc::clone(&lease),
+        });
+        let write_path = Arc::new(WritePath {
+            shard: Arc::clone(shard),
+            cache: Arc::clone(&cache),
+            metrics: Arc::clone(&self.metrics),
+            tasks: tasks.clone(),
+            crash_points: self.settings.crash_points.clone(),
+        });
+        self.writes.push(Lane::start(WRITES, tasks, move |batch| {
+            Arc::clone(&write_path).fly(batch)
+        }));
+        let read_path = Arc::new(ReadPath {
+            shard: Arc::clone(shard),
+            cache: Arc::clone(&cache),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&self.metrics),
+            crash_points: self.settings.crash_points.clone(),
+        });
+        self.reads.push(Lane::start(READS, tasks, move |batch| {
+            Arc::clone(&read_path).fly(batch)
+        }));
+        supervise::start(shard, &clock, &self.metrics, tasks, stop);
+        let drain = Drain {
+            shard: Arc::clone(shard),
+            cache: Arc::clone(&cache),
+            noted: Arc::clone(&noted),
+            metrics: Arc::clone(&self.metrics),
+            stop: stop.clone(),
+        };
+        tasks.spawn(drain.run());
+        let keeper = Keeper {
+            shard: Arc::clone(shard),
+            lease,
+            is_in_process,
+            clock: Arc::clone(&clock),
+            sights: self.cache.sights(),
+            noted,
+            metrics: Arc::clone(&self.metrics),
+            crash_points: self.settings.crash_points.clone(),
+            stop: keepers.stop.clone(),
+        };
+        // Nobody else can be there, and there is no view to keep.
+        if !(is_in_process && shard.is_private()) {
+            keepers.tasks.spawn(keeper.run());
         }
+        self.fronts.push(Front { clock, cache });
     }
 
     /// The number of shards.
@@ -159,25 +255,9 @@ impl Engine {
 
     /// Reads keys, in order: from the cache in one round trip, what is missing from the shards.
     pub async fn read(&self, keys: &[Bytes]) -> Vec<Result<Found, Error>> {
-        let entries: Vec<EntryKey> = keys
-            .iter()
-            .map(|key| EntryKey {
-                shard: self.shard_of(key),
-                epoch: Epoch::FIRST,
-                key: key.clone(),
-            })
-            .collect();
-        let cached = match session(&self.cache) {
-            Some(session) => session.get(&entries).await.ok(),
-            None => None,
-        };
-        let cached = cached.unwrap_or_else(|| vec![None; keys.len()]);
         let mut hits = 0;
-        let mut looked_up = Vec::with_capacity(entries.len());
-        for (entry, cached) in entries.into_iter().zip(cached) {
-            let hit = cached
-                .zip(self.clocks.get(entry.shard.index()))
-                .and_then(|(cached, clock)| read::usable(cached, clock));
+        let mut looked_up = Vec::with_capacity(keys.len());
+        for (key, hit) in keys.iter().zip(self.look_up(keys).await) {
             looked_up.push(match hit {
                 Some(row) => {
                     hits += 1;
@@ -186,7 +266,7 @@ impl Engine {
                         from_cache: true,
                     })
                 }
-                None => self.submit_read(entry).await,
+                None => self.submit_read(key).await,
             });
         }
         self.metrics.cache_hits.add(hits);
@@ -202,24 +282,83 @@ impl Engine {
         found
     }
 
+    /// What the cache has of each key that can be used.
+    async fn look_up(&self, keys: &[Bytes]) -> Vec<Option<Option<Row>>> {
+        let mut hits = vec![None; keys.len()];
+        let mut positions = Vec::with_capacity(keys.len());
+        let mut entries = Vec::with_capacity(keys.len());
+        let mut session: Option<(Instance, Session)> = None;
+        for (position, key) in keys.iter().enumerate() {
+            let shard = self.shard_of(key);
+            let Some(view) = self.view_to_read(shard) else {
+                continue;
+            };
+            let Some(instance) = view.cache else { continue };
+            if session.is_none() {
+                session = self.cache.session(instance).map(|found| (instance, found));
+            }
+            // While views change, shards may name different instances, of which only one is reached.
+            if session
+                .as_ref()
+                .is_some_and(|(reached, _)| *reached == instance)
+            {
+                positions.push((position, shard));
+                entries.push(EntryKey {
+                    shard,
+                    epoch: view.epoch,
+                    key: key.clone(),
+                });
+            }
+        }
+        let Some((_, session)) = session else {
+            return hits;
+        };
+        let Ok(cached) = session.get(&entries).await else {
+            return hits;
+        };
+        for ((position, shard), cached) in positions.into_iter().zip(cached) {
+            if let (Some(cached), Some(front)) = (cached, self.fronts.get(shard.index())) {
+                hits[position] = read::usable(cached, &front.clock);
+            }
+        }
+        hits
+    }
+
+    /// The view in which entries of the shard may be read at this moment.
+    fn view_to_read(&self, shard: ShardId) -> Option<View> {
+        let lease = &self.fronts.get(shard.index())?.cache.lease;
+        lease.now().or_else(|| {
+            let is_down = self.shards.all().get(shard.index())?.state().is_err();
+            (self.settings.reads_when_shard_down && is_down).then(|| lease.last())?
+        })
+    }
+
     /// How long `row`, the row of `key`, will live; `None` is for ever. By the shard's clock, and
     /// never more than it says.
     pub fn time_left(&self, key: &[u8], row: &Row) -> Option<Duration> {
         let expires_at = row.expires_at?;
         let now = self
-            .clocks
+            .fronts
             .get(self.shard_of(key).index())
-            .and_then(|clock| clock.latest_possible_now());
+            .and_then(|front| front.clock.latest_possible_now());
         Some(now.map_or(Duration::ZERO, |now| expires_at.since(now)))
     }
 
-    async fn submit_read(&self, entry: EntryKey) -> Looked {
+    async fn submit_read(&self, key: &Bytes) -> Looked {
         let (done, answer) = oneshot::channel();
         let miss = Miss {
-            key: entry.key,
+            key: key.clone(),
             done,
         };
-        match submit(&self.reads, entry.shard, miss, "read", READS.queue_max).await {
+        match submit(
+            &self.reads,
+            self.shard_of(key),
+            miss,
+            "read",
+            READS.queue_max,
+        )
+        .await
+        {
             Ok(()) => Looked::Waiting(answer),
             Err(error) => Looked::Failed(error),
         }
@@ -313,9 +452,10 @@ impl Engine {
             .shards
             .all()
             .iter()
-            .map(|shard| {
-                let owned = Arc::clone(shard);
-                (shard.id(), tokio::spawn(async move { owned.clear().await }))
+            .zip(&self.fronts)
+            .map(|(shard, front)| {
+                let (owned, cache) = (Arc::clone(shard), Arc::clone(&front.cache));
+                (shard.id(), tokio::spawn(write::clear(owned, cache)))
             })
             .collect();
         let mut failures = Vec::new();
@@ -326,11 +466,6 @@ impl Engine {
                 Err(Error::OutcomeUnknown { shard, reason })
             });
             failures.extend(cleared.err().map(|error| (shard, error)));
-        }
-        if let Some(session) = session(&self.cache) {
-            for shard in self.shards.all() {
-                let _ = session.clear(shard.id(), Epoch::FIRST).await;
-            }
         }
         let is_done_somewhere = failures.len() < shards;
         write::summary(failures, is_done_somewhere).map_or(Ok(()), Err)
@@ -358,8 +493,24 @@ impl Engine {
                 .iter()
                 .map(|shard| shard.state())
                 .collect(),
-            cache_available: self.cache.sight().cache.is_some(),
+            cache_available: self.is_cache_in_use(),
         }
+    }
+
+    /// Whether every shard that is up has entries in the cache.
+    fn is_cache_in_use(&self) -> bool {
+        let all = self.shards.all().iter().zip(&self.fronts);
+        self.cache.sights().borrow().cache.is_some()
+            && all.into_iter().all(|(shard, front)| {
+                shard.state().is_err() || matches!(front.cache.place_now(), Some(Place::On(..)))
+            })
+    }
+
+    /// Whether the view of every shard that is up is known, so that requests need not wait for it.
+    pub fn is_ready(&self) -> bool {
+        let all = self.shards.all().iter().zip(&self.fronts);
+        all.into_iter()
+            .all(|(shard, front)| shard.state().is_err() || front.cache.place_now().is_some())
     }
 
     /// Figures, gathered now.
@@ -369,7 +520,7 @@ impl Engine {
             distribution.push(shard.count().await.ok());
         }
         Stats {
-            cache_available: self.cache.sight().cache.is_some(),
+            cache_available: self.is_cache_in_use(),
             cache_hits: self.metrics.cache_hits.get(),
             cache_misses: self.metrics.cache_misses.get(),
             cache_keys: self.cache.entry_count().await,
@@ -382,11 +533,6 @@ impl Engine {
             distribution,
         }
     }
-}
-
-/// A stand-in for the view: it names what is reached.
-fn session(cache: &Cache) -> Option<Session> {
-    cache.session(cache.sight().cache?)
 }
 
 impl std::fmt::Debug for Engine {

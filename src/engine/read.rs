@@ -11,11 +11,12 @@
 //! reader could get the new value from the shard and the next an old one from the cache.
 //!
 //! Reads of one key share a flight only if they were in the queue when it left. One that comes
-//! later may come after a write that the flight did not see.
+//! later may come after a write that the flight did not see. A flight that finds its view changed,
+//! or the cache lost, starts over with those it has not answered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -23,12 +24,22 @@ use tokio::sync::oneshot;
 use super::Found;
 use super::clock::ShardClock;
 use super::lane::{Item, Weight};
-use crate::cache::{Cache, Cached, EntryKey, Lease, Sighting, Token};
+use super::shard_cache::{Place, ShardCache};
+use crate::cache::{Cached, Lease, Session, Sighting, Token};
 use crate::command::Row;
+use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::shard::Shard;
-use crate::view::Epoch;
+use crate::shard::{Reading, Shard};
+
+/// How long a flight may take, all its attempts together. A change of view takes some 1.5 s.
+const FLIGHT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a flight waits to learn where the entries are.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How soon a flight that waits learns that its shard went down.
+const STATE_EVERY: Duration = Duration::from_millis(50);
 
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
@@ -48,9 +59,10 @@ impl Item for Miss {
 /// What a flight of reads needs.
 pub(super) struct ReadPath {
     pub(super) shard: Arc<Shard>,
-    pub(super) cache: Arc<Cache>,
+    pub(super) cache: Arc<ShardCache>,
     pub(super) clock: Arc<ShardClock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) crash_points: CrashPoints,
 }
 
 /// The row that a cache entry stands for; `None` if it can't be used, since the row may have
@@ -66,25 +78,44 @@ pub(super) fn usable(cached: Cached, clock: &ShardClock) -> Option<Option<Row>> 
     }
 }
 
+/// The view changed, or the cache was lost: nothing that was found may be answered.
+struct StartOver;
+
 impl ReadPath {
     /// One flight: answers every miss.
     pub(super) async fn fly(self: Arc<Self>, misses: Vec<Miss>) {
-        let mut waiting: HashMap<Bytes, Vec<oneshot::Sender<Result<Found, Error>>>> =
-            HashMap::new();
+        let mut waiting = Waiting::default();
         for miss in misses {
-            waiting.entry(miss.key).or_default().push(miss.done);
+            waiting.0.entry(miss.key).or_default().push(miss.done);
         }
-        let keys: Vec<Bytes> = waiting.keys().cloned().collect();
-        let mut answer = |key: &Bytes, result: Result<Found, Error>| {
-            for done in waiting.remove(key).unwrap_or_default() {
-                // A client that is gone no longer wants to know.
-                let _ = done.send(result.clone());
+        let departure = Instant::now();
+        loop {
+            // Taken after everybody is on board: nobody joins a flight of a view that was over.
+            let place = match self.place().await {
+                Ok(place) => place,
+                Err(error) => return waiting.answer_all(&error),
+            };
+            match self.attempt(&place, &mut waiting).await {
+                Ok(()) => return,
+                Err(StartOver) if departure.elapsed() < FLIGHT_MAX => {}
+                Err(StartOver) => {
+                    let reason = "the cache in front of it comes and goes".to_owned();
+                    return waiting.answer_all(&self.down(reason));
+                }
             }
-        };
+        }
+    }
 
-        let (keys, tokens) = self.lease(keys, &mut answer).await;
+    /// Reads what is waiting, in the view of `place`, and answers it.
+    async fn attempt(&self, place: &Place, waiting: &mut Waiting) -> Result<(), StartOver> {
+        let mut keys: Vec<Bytes> = waiting.0.keys().cloned().collect();
+        let mut tokens = Vec::new();
+        if let Some(session) = place.session() {
+            (keys, tokens) = self.lease(place, session, keys, waiting).await?;
+            self.crash_points.pass("read:leased");
+        }
         if keys.is_empty() {
-            return;
+            return Ok(());
         }
         let asked = Instant::now();
         self.metrics.shard_read_batches.add(1);
@@ -92,64 +123,46 @@ impl ReadPath {
             Ok(reading) => reading,
             Err(error) => {
                 self.metrics.shard_errors.add(1);
-                for key in &keys {
-                    answer(key, Err(error.clone()));
-                }
-                return;
+                waiting.answer_all(&error);
+                return Ok(());
             }
         };
         if let Some(now) = reading.now {
             self.clock.observe(asked, now);
         }
-        let elapsed = asked.elapsed();
-        let sightings: Vec<Sighting> = keys
-            .iter()
-            .zip(tokens)
-            .zip(&reading.rows)
-            .map(|((key, token), row)| Sighting {
-                entry: self.entry(key),
-                token,
-                row: row.clone(),
-                // The shard looked when it was asked or later, so this never is too long.
-                time_left: row.as_ref().and_then(|row| {
-                    let left = row.expires_at?.since(reading.now?);
-                    Some(left.saturating_sub(elapsed))
-                }),
-            })
-            .collect();
-        if let Some(session) = super::session(&self.cache) {
-            let _ = session.settle(&sightings).await;
+        self.crash_points.pass("read:shard-answered");
+        if !self.cache.is_still(place) {
+            return Err(StartOver);
+        }
+        if let Some(session) = place.session() {
+            let sightings = self.sightings(place, &keys, tokens, &reading, asked);
+            let settled = session.settle(&sightings).await;
+            settled.map_err(|_unavailable| StartOver)?;
+            self.crash_points.pass("read:filled");
         }
         for (key, row) in keys.iter().zip(reading.rows) {
-            answer(
-                key,
-                Ok(Found {
-                    row,
-                    from_cache: false,
-                }),
-            );
+            let from_cache = false;
+            waiting.answer(key, &Ok(Found { row, from_cache }));
         }
+        Ok(())
     }
 
     /// Places leases. Answers what was filled in the meantime; returns the keys to read, and for each
     /// the token if it was granted.
     async fn lease(
         &self,
+        place: &Place,
+        session: &Session,
         keys: Vec<Bytes>,
-        answer: &mut impl FnMut(&Bytes, Result<Found, Error>),
-    ) -> (Vec<Bytes>, Vec<Option<Token>>) {
+        waiting: &mut Waiting,
+    ) -> Result<(Vec<Bytes>, Vec<Option<Token>>), StartOver> {
         let token = Token::draw();
-        let entries: Vec<EntryKey> = keys.iter().map(|key| self.entry(key)).collect();
-        let leases = match super::session(&self.cache) {
-            Some(session) => session.lease(&entries, token).await.ok(),
-            None => None,
-        };
-        let Some(leases) = leases else {
-            // The cache may be back before the shard answers: what is seen there has to be told all
-            // the same.
-            let tokens = vec![None; keys.len()];
-            return (keys, tokens);
-        };
+        let entries: Vec<_> = keys
+            .iter()
+            .map(|key| self.cache.entry(place, key))
+            .collect();
+        let leases = session.lease(&entries, token).await;
+        let leases = leases.map_err(|_unavailable| StartOver)?;
         let mut to_read = Vec::with_capacity(keys.len());
         let mut tokens = Vec::with_capacity(keys.len());
         for (key, lease) in keys.into_iter().zip(leases) {
@@ -158,13 +171,8 @@ impl ReadPath {
                 Lease::Held => None,
                 Lease::Value(cached) => match usable(cached, &self.clock) {
                     Some(row) => {
-                        answer(
-                            &key,
-                            Ok(Found {
-                                row,
-                                from_cache: true,
-                            }),
-                        );
+                        let from_cache = true;
+                        waiting.answer(&key, &Ok(Found { row, from_cache }));
                         continue;
                     }
                     None => None,
@@ -173,14 +181,77 @@ impl ReadPath {
             to_read.push(key);
             tokens.push(granted);
         }
-        (to_read, tokens)
+        Ok((to_read, tokens))
     }
 
-    fn entry(&self, key: &Bytes) -> EntryKey {
-        EntryKey {
-            shard: self.shard.id(),
-            epoch: Epoch::FIRST,
-            key: key.clone(),
+    fn sightings(
+        &self,
+        place: &Place,
+        keys: &[Bytes],
+        tokens: Vec<Option<Token>>,
+        reading: &Reading,
+        asked: Instant,
+    ) -> Vec<Sighting> {
+        let elapsed = asked.elapsed();
+        keys.iter()
+            .zip(tokens)
+            .zip(&reading.rows)
+            .map(|((key, token), row)| Sighting {
+                entry: self.cache.entry(place, key),
+                token,
+                row: row.clone(),
+                // The shard looked when it was asked or later, so this never is too long.
+                time_left: row.as_ref().and_then(|row| {
+                    let left = row.expires_at?.since(reading.now?);
+                    Some(left.saturating_sub(elapsed))
+                }),
+            })
+            .collect()
+    }
+
+    /// Where the entries are. While that is not known, reads wait, but not for a shard that is down.
+    async fn place(&self) -> Result<Place, Error> {
+        if let Some(place) = self.cache.place_now() {
+            return Ok(place);
+        }
+        let since = Instant::now();
+        loop {
+            if let Err(reason) = self.shard.state() {
+                return Err(self.down(reason));
+            }
+            if let Ok(place) = tokio::time::timeout(STATE_EVERY, self.cache.place()).await {
+                return Ok(place);
+            }
+            if since.elapsed() >= PLACE_WAIT_MAX {
+                let ms = PLACE_WAIT_MAX.as_millis();
+                return Err(self.down(format!(
+                    "its view of the cache could not be learned within {ms} ms"
+                )));
+            }
+        }
+    }
+
+    fn down(&self, reason: String) -> Error {
+        let shard = self.shard.id();
+        Error::ShardDown { shard, reason }
+    }
+}
+
+/// Who waits for each key of a flight.
+#[derive(Default)]
+struct Waiting(HashMap<Bytes, Vec<oneshot::Sender<Result<Found, Error>>>>);
+
+impl Waiting {
+    fn answer(&mut self, key: &Bytes, result: &Result<Found, Error>) {
+        for done in self.0.remove(key).unwrap_or_default() {
+            // A client that is gone no longer wants to know.
+            let _ = done.send(result.clone());
+        }
+    }
+
+    fn answer_all(&mut self, error: &Error) {
+        for done in self.0.drain().flat_map(|(_, waiting)| waiting) {
+            let _ = done.send(Err(error.clone()));
         }
     }
 }

@@ -12,19 +12,25 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::lane::{Item, Weight};
-use crate::cache::{Cache, EntryKey};
+use super::shard_cache::ShardCache;
 use crate::command::Outcome;
+use crate::crash_points::CrashPoints;
 use crate::error::{self, Error};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
-use crate::shard::{Operation, Shard};
-use crate::view::Epoch;
+use crate::shard::{Operation, Shard, WriteFailure};
+
+/// How long a committed write waits for its FIN before the client is told that it can't be
+/// acknowledged. A change of view takes some 1.5 s.
+const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
@@ -48,9 +54,10 @@ impl Item for WriteItem {
 /// What a flight of writes needs.
 pub(super) struct WritePath {
     pub(super) shard: Arc<Shard>,
-    pub(super) cache: Arc<Cache>,
+    pub(super) cache: Arc<ShardCache>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: TaskTracker,
+    pub(super) crash_points: CrashPoints,
 }
 
 impl WritePath {
@@ -58,72 +65,104 @@ impl WritePath {
     /// so that the next batch does not wait for the cache.
     pub(super) async fn fly(self: Arc<Self>, batch: Vec<WriteItem>) {
         let mut operations = Vec::with_capacity(batch.len());
-        let mut waiting = Vec::with_capacity(batch.len());
+        let mut waiting = Waiting(Vec::with_capacity(batch.len()));
         for item in batch {
-            waiting.push(Waiting {
-                operations: item.operations.len(),
-                done: item.done,
-            });
+            waiting.0.push((item.operations.len(), item.done));
             operations.extend(item.operations);
         }
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
-        let result = self.shard.write(&operations).await;
-        if result.is_err() {
-            self.metrics.shard_errors.add(1);
-        }
+        self.crash_points.pass("write:before-commit");
+        let result = self
+            .shard
+            .write(&operations)
+            .await
+            .map_err(WriteFailure::from);
+        // A hot key stands in its batch many times, and has one entry.
+        let keys: HashSet<Bytes> = operations.into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<Bytes> = keys.into_iter().collect();
         let tasks = self.tasks.clone();
-        tasks.spawn(self.finish(operations, waiting, result));
-    }
-
-    async fn finish(
-        self: Arc<Self>,
-        operations: Vec<Operation>,
-        waiting: Vec<Waiting>,
-        result: Result<Vec<Outcome>, Error>,
-    ) {
-        let may_have_changed = match &result {
-            Ok(_) => true,
-            Err(error) => error.outcome() == error::Outcome::Unknown,
-        };
-        if may_have_changed {
-            // A hot key stands in its batch many times, and has one entry.
-            let entries: HashSet<EntryKey> = operations
-                .into_iter()
-                .map(|(key, _)| EntryKey {
-                    shard: self.shard.id(),
-                    epoch: Epoch::FIRST,
-                    key,
-                })
-                .collect();
-            let entries: Vec<EntryKey> = entries.into_iter().collect();
-            while let Some(session) = super::session(&self.cache) {
-                if session.fin(&entries).await.is_ok() {
-                    break;
-                }
-            }
-        }
-        // A client that is gone no longer wants to know.
         match result {
             Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter();
-                for Waiting { operations, done } in waiting {
-                    let _ = done.send(Ok(outcomes.by_ref().take(operations).collect()));
-                }
+                self.crash_points.pass("write:committed");
+                tasks.spawn(self.acknowledge(keys, waiting, outcomes));
             }
-            Err(error) => {
-                for Waiting { done, .. } in waiting {
-                    let _ = done.send(Err(error.clone()));
-                }
+            Err(failure) => {
+                self.metrics.shard_errors.add(1);
+                tasks.spawn(self.give_up(keys, waiting, failure));
             }
+        }
+    }
+
+    async fn acknowledge(
+        self: Arc<Self>,
+        keys: Vec<Bytes>,
+        waiting: Waiting,
+        outcomes: Vec<Outcome>,
+    ) {
+        let fin = self.cache.fin(&keys);
+        tokio::pin!(fin);
+        if tokio::time::timeout(FIN_WAIT_MAX, &mut fin).await.is_ok() {
+            self.crash_points.pass("write:fin");
+            return waiting.succeed(outcomes);
+        }
+        let ms = FIN_WAIT_MAX.as_millis();
+        waiting.fail(&Error::OutcomeUnknown {
+            shard: self.shard.id(),
+            reason: format!(
+                "it is committed, but its view of the cache could not be learned within {ms} ms, so that older values may be read"
+            ),
+        });
+        // What nobody waits for has to be done all the same.
+        fin.await;
+    }
+
+    async fn give_up(self: Arc<Self>, keys: Vec<Bytes>, waiting: Waiting, failure: WriteFailure) {
+        waiting.fail(&failure.error);
+        if let Some(orphan) = failure.orphan {
+            // The old value may be read as long as the write may still come about, and no longer.
+            self.shard.await_end(&orphan).await;
+            self.cache.fin(&keys).await;
         }
     }
 }
 
-/// A command that waits for its part of a batch.
-struct Waiting {
-    operations: usize,
-    done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
+/// Deletes every row of the shard, then everything that the cache has of it.
+pub(super) async fn clear(shard: Arc<Shard>, cache: Arc<ShardCache>) -> Result<(), Error> {
+    match shard.clear().await.map_err(WriteFailure::from) {
+        Ok(()) => {
+            cache.clear().await;
+            Ok(())
+        }
+        Err(failure) => {
+            if let Some(orphan) = failure.orphan {
+                tokio::spawn(async move {
+                    shard.await_end(&orphan).await;
+                    cache.clear().await;
+                });
+            }
+            Err(failure.error)
+        }
+    }
+}
+
+/// The commands that wait for their parts of a batch, each with its number of operations.
+struct Waiting(Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Error>>)>);
+
+// A client that is gone no longer wants to know: what `send` says is of no interest.
+impl Waiting {
+    fn succeed(self, outcomes: Vec<Outcome>) {
+        let mut outcomes = outcomes.into_iter();
+        for (operations, done) in self.0 {
+            let _ = done.send(Ok(outcomes.by_ref().take(operations).collect()));
+        }
+    }
+
+    fn fail(self, error: &Error) {
+        for (_, done) in self.0 {
+            let _ = done.send(Err(error.clone()));
+        }
+    }
 }
 
 /// A write that is in the lanes of its shards. Dropping it does not call it back.

@@ -6,7 +6,9 @@ pub mod identity;
 mod member;
 mod open;
 mod postgres;
+mod shim;
 mod sqlite;
+pub use shim::*;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

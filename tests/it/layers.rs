@@ -9,7 +9,7 @@ use respgres::command::table::COMMANDS;
 
 /// The layers of `src/lib.rs`, lowest first.
 const LAYERS: [&[&str]; 5] = [
-    &["config", "metrics", "routing", "shutdown"],
+    &["config", "metrics", "routing", "shutdown", "crash_points"],
     &["resp", "command", "error", "view"],
     &["cache", "shard"],
     &["engine"],

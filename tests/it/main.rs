@@ -6,6 +6,7 @@ mod clients;
 mod concurrency;
 mod configuration;
 mod connection;
+mod crash_points;
 mod expiry;
 mod harness;
 mod identity;

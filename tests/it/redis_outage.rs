@@ -177,9 +177,13 @@ fn a_redis_that_refuses_its_password_is_a_cache_that_is_down() {
         it.redis().conn().run("CONFIG SET requirepass secret"),
         "+OK"
     );
-    let other = it.builder().start();
+    let mut other = it.builder().start();
     check_that_everything_works(&other, "without the password");
     wait_for_degraded(&other);
+    // While it is there nobody uses the cache: what it writes it could not remove.
+    wait_for_degraded(it.proxy());
+    other.terminate();
+    other.wait_exit();
     let url = it.redis().url().replace("redis://", "redis://:secret@");
     let third = it.builder().env("REDIS_URL", url).start();
     wait_for_hits(&third);
