@@ -312,7 +312,12 @@ impl Engine {
             .iter()
             .map(|shard| {
                 let owned = Arc::clone(shard);
-                (shard.id(), tokio::spawn(async move { owned.clear().await }))
+                (
+                    shard.id(),
+                    tokio::spawn(
+                        async move { owned.clear().await.map_err(|failure| failure.error) },
+                    ),
+                )
             })
             .collect();
         let mut failures = Vec::new();

@@ -67,7 +67,11 @@ impl WritePath {
         }
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
-        let result = self.shard.write(&operations).await;
+        let result = self
+            .shard
+            .write(&operations)
+            .await
+            .map_err(|failure| failure.error);
         if result.is_err() {
             self.metrics.shard_errors.add(1);
         }
