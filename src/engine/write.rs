@@ -73,11 +73,7 @@ impl WritePath {
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
         self.crash_points.pass("write:before-commit");
-        let result = self
-            .shard
-            .write(&operations)
-            .await
-            .map_err(WriteFailure::from);
+        let result = self.shard.write(&operations).await;
         // A hot key stands in its batch many times, and has one entry.
         let keys: HashSet<Bytes> = operations.into_iter().map(|(key, _)| key).collect();
         let keys: Vec<Bytes> = keys.into_iter().collect();
@@ -129,7 +125,7 @@ impl WritePath {
 
 /// Deletes every row of the shard, then everything that the cache has of it.
 pub(super) async fn clear(shard: Arc<Shard>, cache: Arc<ShardCache>) -> Result<(), Error> {
-    match shard.clear().await.map_err(WriteFailure::from) {
+    match shard.clear().await {
         Ok(()) => {
             cache.clear().await;
             Ok(())

@@ -5,6 +5,7 @@ mod fold;
 pub mod identity;
 mod member;
 mod open;
+mod orphan;
 mod postgres;
 mod shim;
 mod sqlite;
@@ -25,6 +26,8 @@ use identity::Identity;
 use member::Session;
 pub use member::{Member, MemberId, Membership, Seen};
 pub use open::{OpenError, Settings, Shards, open};
+use orphan::Unfinished;
+pub use orphan::{Orphan, WriteFailure};
 
 /// A change to one key.
 pub type Operation = (Bytes, Mutation);
@@ -122,12 +125,12 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] if the connection was lost with the commit under way; any other
-    /// error means that nothing was changed.
-    pub async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
+    /// [`Error::OutcomeUnknown`] if the connection was lost with the commit under way; with it
+    /// comes what may still commit. Any other error means that nothing was changed.
+    pub async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, WriteFailure> {
         self.breaker.check(self.id)?;
         let result = on_backend!(self, backend => backend.write(operations).await);
-        self.judge(result, Asked::ToWrite)
+        self.judge_write(result)
     }
 
     /// Deletes every row.
@@ -135,10 +138,10 @@ impl Shard {
     /// # Errors
     ///
     /// As [`write`](Shard::write).
-    pub async fn clear(&self) -> Result<(), Error> {
+    pub async fn clear(&self) -> Result<(), WriteFailure> {
         self.breaker.check(self.id)?;
         let result = on_backend!(self, backend => backend.clear().await);
-        self.judge(result, Asked::ToWrite)
+        self.judge_write(result)
     }
 
     /// The number of live rows: exact on small tables, an estimate of the database's own
@@ -211,6 +214,15 @@ impl Shard {
             Backend::Sqlite(backend) => Session::Sqlite(backend.join(cache).await?),
         };
         Ok(Membership(session))
+    }
+
+    fn judge_write<T>(&self, result: Result<T, Unfinished>) -> Result<T, WriteFailure> {
+        let (result, orphan) = match result {
+            Ok(value) => (Ok(value), None),
+            Err(Unfinished { failure, orphan }) => (Err(failure), orphan),
+        };
+        self.judge(result, Asked::ToWrite)
+            .map_err(|error| WriteFailure { error, orphan })
     }
 
     fn judge<T>(&self, result: Result<T, Failure>, asked: Asked) -> Result<T, Error> {

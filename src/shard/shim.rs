@@ -2,19 +2,6 @@
 //! not noted yet.
 #![allow(missing_docs)]
 use super::*;
-#[derive(Debug)]
-pub struct Orphan;
-#[derive(Debug)]
-pub struct WriteFailure {
-    pub error: Error,
-    pub orphan: Option<Orphan>,
-}
-impl From<Error> for WriteFailure {
-    fn from(error: Error) -> Self {
-        let orphan = (error.outcome() == crate::error::Outcome::Unknown).then_some(Orphan);
-        Self { error, orphan }
-    }
-}
 pub struct Note {
     pub id: i64,
     pub key: Option<Bytes>,
@@ -23,7 +10,6 @@ impl Shard {
     pub fn is_private(&self) -> bool {
         matches!(self.backend, Backend::Sqlite(_))
     }
-    pub async fn await_end(&self, _: &Orphan) {}
     pub async fn outbox(&self, _: u32) -> Result<Vec<Note>, Error> {
         Ok(vec![])
     }

@@ -23,4 +23,5 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod unknown_outcomes;
 mod upgrading;

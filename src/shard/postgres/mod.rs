@@ -3,6 +3,7 @@
 mod claim;
 mod failure;
 mod membership;
+mod orphan;
 mod pool;
 mod schema;
 mod session;
@@ -30,6 +31,7 @@ use crate::routing::ShardId;
 
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
+pub(super) use session::ServerProcess;
 
 /// Up to this size of the table, rows are counted one by one (some 10 ms).
 const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
@@ -101,11 +103,6 @@ impl PostgresShard {
                 .collect(),
             now,
         })
-    }
-
-    pub(super) async fn clear(&self) -> Result<(), Failure> {
-        self.on_connection(async |connection| connection.batch_execute(statements::CLEAR).await)
-            .await
     }
 
     pub(super) async fn count(&self) -> Result<u64, Failure> {

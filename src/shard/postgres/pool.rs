@@ -18,7 +18,6 @@ pub(super) type PoolError = deadpool::managed::PoolError<NotConnected>;
 /// process has to be waited for.
 pub(super) struct Connection {
     client: ClientWrapper,
-    #[expect(dead_code, reason = "the next step uses it")]
     pub(super) process: ServerProcess,
 }
 

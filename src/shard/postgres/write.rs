@@ -1,6 +1,7 @@
 //! Writing: a batch of SETs is one statement, anything that depends on the row a transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
@@ -12,6 +13,7 @@ use super::stored::{PgTimestamp, long_key, stored_key};
 use super::{PostgresShard, decode, no_answer, statements, timestamp};
 use crate::command::{Deadline, Mutation, Outcome, Row, Set, SetExpiry, Stamp};
 use crate::shard::fold::{Final, fold};
+use crate::shard::orphan::{Orphan, Unfinished};
 use crate::shard::{Failure, GRACE, Operation};
 
 /// A time to live beyond this is cut: 146,000 years. `timestamptz` ends in the year 294276.
@@ -21,31 +23,77 @@ impl PostgresShard {
     pub(in crate::shard) async fn write(
         &self,
         operations: &[Operation],
-    ) -> Result<Vec<Outcome>, Failure> {
-        let connection = self.connection().await?;
+    ) -> Result<Vec<Outcome>, Unfinished> {
         let blind = operations.iter().all(|(_, mutation)| mutation.is_blind());
-        let work = async {
+        self.commit(async |connection, commit| {
             if blind {
-                upsert(&connection, operations).await
+                upsert(connection, commit, operations).await
             } else {
-                transact(&connection, operations).await
+                transact(connection, commit, operations).await
             }
+        })
+        .await
+    }
+
+    pub(in crate::shard) async fn clear(&self) -> Result<(), Unfinished> {
+        self.commit(async |connection, commit| {
+            commit.is_near();
+            let cleared = connection.batch_execute(statements::CLEAR).await;
+            cleared.map_err(|error| classify(&error))
+        })
+        .await
+    }
+
+    /// Runs `work`, which ends with a commit, on a pooled connection with a bound on its time.
+    async fn commit<T>(
+        &self,
+        work: impl AsyncFnOnce(&ClientWrapper, &Commit) -> Result<T, Failure>,
+    ) -> Result<T, Unfinished> {
+        let connection = self.connection().await?;
+        let commit = Commit::default();
+        let limit = self.query_timeout + GRACE;
+        let failure = match tokio::time::timeout(limit, work(&connection, &commit)).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(failure)) => failure,
+            Err(_elapsed) => no_answer(limit),
         };
-        let result = match tokio::time::timeout(self.query_timeout + GRACE, work).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(no_answer(self.query_timeout + GRACE)),
-        };
-        if result.is_err() {
-            // It may be within a transaction, or busy still: not for the next user.
-            drop(Object::take(connection));
-        }
-        result
+        let process = connection.process;
+        // It may be within a transaction, or busy still: not for the next user.
+        drop(Object::take(connection));
+        Err(match failure {
+            Failure::Closed(_) | Failure::Silent(_) if commit.was_near() => Unfinished {
+                failure,
+                orphan: Some(Orphan(process)),
+            },
+            // The server rolls back what it was not told to commit.
+            Failure::Closed(reason) | Failure::Silent(reason) => {
+                Failure::Interrupted(reason).into()
+            }
+            other => other.into(),
+        })
+    }
+}
+
+/// Whether anything has been sent that commits: from then on the loss of the connection leaves the
+/// outcome unknown.
+#[derive(Default)]
+struct Commit(AtomicBool);
+
+impl Commit {
+    /// The next thing to be sent commits.
+    fn is_near(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn was_near(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Group commit. Of several SETs of one key the last one counts; the others were never visible.
 async fn upsert(
     connection: &ClientWrapper,
+    commit: &Commit,
     operations: &[Operation],
 ) -> Result<Vec<Outcome>, Failure> {
     let mut last: BTreeMap<std::borrow::Cow<'_, [u8]>, (&Bytes, &Set)> = BTreeMap::new();
@@ -77,6 +125,7 @@ async fn upsert(
         stamps.push(Stamp::draw().bits() as i64);
     }
     let statement = prepare(connection, statements::UPSERT).await?;
+    commit.is_near();
     connection
         .execute(
             &statement,
@@ -90,6 +139,7 @@ async fn upsert(
 /// Locks the rows, lets the pure semantics decide, writes, commits: two round trips.
 async fn transact(
     connection: &ClientWrapper,
+    commit: &Commit,
     operations: &[Operation],
 ) -> Result<Vec<Outcome>, Failure> {
     let lock = prepare(connection, statements::LOCK_OR_RESERVE).await?;
@@ -125,10 +175,10 @@ async fn transact(
         connection.query(&read, &read_parameters),
         connection.query_one(&now, &[]),
     );
-    before_commit(begun)?;
-    before_commit(locked)?;
-    let found = before_commit(found)?;
-    let now = timestamp(&before_commit(at)?, 0)?;
+    begun.map_err(|error| classify(&error))?;
+    locked.map_err(|error| classify(&error))?;
+    let found = found.map_err(|error| classify(&error))?;
+    let now = timestamp(&at.map_err(|error| classify(&error))?, 0)?;
 
     let mut current = HashMap::with_capacity(found.len());
     let mut locked = HashSet::with_capacity(found.len());
@@ -163,6 +213,7 @@ async fn transact(
             _ => {}
         }
     }
+    commit.is_near();
     let (stored, touched, removed, committed) = tokio::join!(
         biased;
         async {
@@ -218,14 +269,8 @@ async fn prepare(
     connection: &ClientWrapper,
     sql: &'static str,
 ) -> Result<tokio_postgres::Statement, Failure> {
-    before_commit(connection.prepare_cached(sql).await)
-}
-
-/// An error from before any commit was sent: whatever happened to the connection, nothing was
-/// changed, since the server rolls back what was not committed.
-fn before_commit<T>(result: Result<T, tokio_postgres::Error>) -> Result<T, Failure> {
-    result.map_err(|error| match classify(&error) {
-        Failure::Closed(reason) => Failure::Interrupted(reason),
-        other => other,
-    })
+    connection
+        .prepare_cached(sql)
+        .await
+        .map_err(|error| classify(&error))
 }

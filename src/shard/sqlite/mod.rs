@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::fold::fold;
 use super::identity::Identity;
 use super::member::MemberId;
+use super::orphan::Unfinished;
 use super::{Failure, Operation, Reading};
 use crate::command::{Outcome, Row, Stamp, Timestamp};
 
@@ -99,7 +100,7 @@ impl SqliteShard {
         .await
     }
 
-    pub(super) async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Failure> {
+    pub(super) async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Unfinished> {
         let operations = operations.to_vec();
         run(&self.writer, move |connection| {
             let transaction = connection.transaction()?;
@@ -120,13 +121,15 @@ impl SqliteShard {
             Ok(folded.outcomes)
         })
         .await
+        .map_err(Unfinished::from)
     }
 
-    pub(super) async fn clear(&self) -> Result<(), Failure> {
+    pub(super) async fn clear(&self) -> Result<(), Unfinished> {
         run(&self.writer, |connection| {
             connection.execute("DELETE FROM respgres_kv", []).map(drop)
         })
         .await
+        .map_err(Unfinished::from)
     }
 
     /// Exact: a count of a local file's index takes microseconds for thousands of rows, and an
