@@ -2,6 +2,9 @@
 //!
 //! Everything that is started is watched by a guardian (see `guardian`), so that nothing outlives the test process,
 //! however it ends.
+//!
+//! Two test binaries use it, each a part of it.
+#![allow(dead_code, unused_imports, unused_macros)]
 
 mod deployment;
 mod guardian;
