@@ -7,12 +7,14 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 mod deployment;
+mod fault_proxy;
 mod guardian;
 mod http;
 mod keys;
 mod load;
 mod ports;
 mod postgres_server;
+mod process_tree;
 mod proxy;
 mod redis_server;
 mod resp;
@@ -23,13 +25,15 @@ mod tools;
 mod wait;
 
 pub use deployment::{Deployment, Setup, blank_databases};
+pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
+pub use http::Http;
 pub use keys::{key_on, keys_on_each, shard_of};
 pub use load::{Acknowledged, Writers};
 pub use postgres_server::PostgresServer;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use redis_server::RedisServer;
 pub(crate) use resp::args;
-pub use resp::{Conn, Reply, encode};
+pub use resp::{Conn, NoReply, Reply, encode};
 pub use scratch::Scratch;
 pub use shards::{Shards, pg};
 pub(crate) use suite::{both_backends, with_reference};
