@@ -30,7 +30,7 @@ echo "pid $child"
     tries=0
     while kill -s 0 "$child"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 100 ] || kill -s KILL "$child"
+        [ "$tries" -lt 200 ] || kill -s KILL "$child"
         sleep 0.05
     done
 ) >/dev/null 2>&1 &

@@ -1,5 +1,7 @@
 //! An HTTP client for the side port.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::Request;
@@ -59,9 +61,14 @@ impl Answer {
 impl Http {
     /// A client for `host:port`.
     pub fn new(addr: &str) -> Http {
+        Http::with_limit(addr, DEADLINE)
+    }
+
+    /// A client for `host:port` that gives up after `limit`.
+    pub fn with_limit(addr: &str, limit: Duration) -> Http {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(DEADLINE));
+            .timeout_global(Some(limit));
         Http {
             agent: config.build().into(),
             addr: addr.to_owned(),
@@ -77,6 +84,17 @@ impl Http {
     #[track_caller]
     pub fn call(&self, method: &str, path: &str) -> Answer {
         self.send(method, path, None, &[])
+    }
+
+    /// The status and the body of a GET, if there is an answer.
+    pub fn try_get(&self, path: &str) -> Option<(u16, Vec<u8>)> {
+        let mut response = self
+            .agent
+            .get(format!("http://{}{path}", self.addr))
+            .call()
+            .ok()?;
+        let body = response.body_mut().read_to_vec().ok()?;
+        Some((response.status().as_u16(), body))
     }
 
     /// GET.

@@ -2,9 +2,13 @@
 //!
 //! Everything that is started is watched by a guardian (see `guardian`), so that nothing outlives the test process,
 //! however it ends.
+//!
+//! Two test binaries use it, each a part of it.
+#![allow(dead_code, unused_imports, unused_macros)]
 
 mod backend;
 mod deployment;
+mod fault_proxy;
 mod guardian;
 mod http;
 mod keys;
@@ -12,6 +16,7 @@ mod library;
 mod load;
 mod ports;
 mod postgres_server;
+mod process_tree;
 mod proxy;
 mod redis_server;
 mod resp;
@@ -23,6 +28,8 @@ mod wait;
 
 pub use backend::Stopped;
 pub use deployment::{Deployment, Setup, blank_databases};
+pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
+pub use http::Http;
 pub use keys::{key_on, keys_on_each, shard_of};
 pub use library::Library;
 pub use load::{Acknowledged, Writers};
@@ -30,7 +37,7 @@ pub use postgres_server::PostgresServer;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use redis_server::RedisServer;
 pub(crate) use resp::args;
-pub use resp::{Conn, Reply, encode};
+pub use resp::{Conn, NoReply, Reply, encode};
 pub use scratch::Scratch;
 pub use shards::{Shards, pg};
 pub(crate) use suite::{both_backends, with_reference};

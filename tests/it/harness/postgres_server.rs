@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::guardian::Guardian;
 use super::ports::free_port;
+use super::process_tree;
 use super::scratch::Scratch;
 use super::shards::pg;
 use super::wait::eventually;
@@ -147,6 +148,34 @@ impl PostgresServer {
         self.running = None;
     }
 
+    /// Ends all of its processes with SIGKILL, at once.
+    pub fn kill(&mut self) {
+        let pid = self.pid();
+        process_tree::stop(pid);
+        process_tree::signal(pid, Signal::SIGKILL);
+        self.running = None;
+    }
+
+    /// Ends one of its sessions' processes with SIGKILL: the server then throws all others out and recovers by itself.
+    pub fn kill_a_session(&self) {
+        let client = pg(&self.url("postgres"));
+        let mut client = client.expect("the server accepts connections");
+        let row = client
+            .query_one("select pg_backend_pid()", &[])
+            .expect("a row");
+        process_tree::signal_one(row.get(0), Signal::SIGKILL);
+    }
+
+    /// Stops all of its processes in their tracks: connections stay, and nothing is answered.
+    pub fn pause(&self) {
+        process_tree::stop(self.pid());
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        process_tree::signal(self.pid(), Signal::SIGCONT);
+    }
+
     /// Starts it again on its data and its port.
     pub fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
@@ -167,6 +196,10 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- PostgreSQL on port {}:\n{}", self.port, self.log());
+        }
+        if self.running.is_some() {
+            // A paused session would not notice that the server ends.
+            self.resume();
         }
         self.running = None;
     }

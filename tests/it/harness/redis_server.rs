@@ -11,7 +11,7 @@ use super::resp::Conn;
 use super::scratch::Scratch;
 use super::wait::eventually;
 
-/// A redis-server without persistence. Dropping it stops it.
+/// A redis-server that saves only when told to. Dropping it stops it.
 pub struct RedisServer {
     dir: Scratch,
     port: u16,
@@ -97,12 +97,23 @@ impl RedisServer {
         self.running.as_ref().expect("it runs").pid()
     }
 
-    /// Ends it with SIGKILL; what it held is gone.
+    /// Saves what it holds now: it will start again with it.
+    pub fn save(&self) {
+        assert_eq!(self.conn().run("SAVE"), "+OK");
+    }
+
+    /// Ends it with SIGKILL; what it held and did not save is gone.
     pub fn crash(&mut self) {
         self.running = None;
     }
 
-    /// Starts it again on its port, empty.
+    /// Forgets what was saved.
+    pub fn forget_saved(&self) {
+        // Without it there is nothing to forget.
+        std::fs::remove_file(self.dir.join("dump.rdb")).ok();
+    }
+
+    /// Starts it again on its port, with what was saved.
     pub fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         eventually("redis-server starts again", || self.launch().then_some(()));
