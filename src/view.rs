@@ -26,7 +26,7 @@ pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A cache that can't be reached for this long is taken out of the view.
-const OUT_AFTER: Duration = Duration::from_millis(100);
+const OUT_AFTER: Duration = Duration::from_millis(200);
 
 /// A cache that has been reachable for this long is taken into the view.
 const IN_AFTER: Duration = Duration::from_secs(5);
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn an_instance_that_is_lost_goes_out_after_a_moment() {
         let a = Some(instance('a'));
-        assert_eq!(changed(a, 0, None, 99, &[a]), None);
-        assert_eq!(changed(a, 0, None, 100, &[a]), Some(None));
+        assert_eq!(changed(a, 0, None, 199, &[a]), None);
+        assert_eq!(changed(a, 0, None, 200, &[a]), Some(None));
     }
 
     #[test]

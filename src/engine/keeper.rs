@@ -57,6 +57,8 @@ struct Memory {
 /// What is known of the other proxies.
 #[derive(Default)]
 struct Others {
+    living: usize,
+    /// What those reach that do not stand still.
     reach: Vec<Option<Instance>>,
     gone_since: HashMap<MemberId, Instant>,
 }
@@ -190,7 +192,7 @@ impl Keeper {
     /// Gives up a cache inside this process when another proxy is there: what that one writes could
     /// not be removed from it.
     fn stay_alone(&self, others: &Others) {
-        if !others.reach.is_empty() && self.lease.last().is_some_and(|view| view.cache.is_some()) {
+        if others.living > 0 && self.lease.last().is_some_and(|view| view.cache.is_some()) {
             tracing::error!(shard = %self.shard.id(), "another proxy is in front of this shard, and this one has its cache in the process, where it can't see what others write; it goes on without a cache. Set REDIS_URL for both, and start them again");
             self.lease.give_up();
         }
@@ -199,11 +201,15 @@ impl Keeper {
     /// Learns which instance the others reach, and retires those that died.
     async fn look_around(&self, session: &Membership, others: &mut Others) -> Result<(), String> {
         let members = session.others().await?;
+        others.living = 0;
         others.reach.clear();
         let mut gone_since = HashMap::new();
         for member in members {
             if member.is_alive {
-                others.reach.push(member.cache);
+                others.living += 1;
+                if member.is_active {
+                    others.reach.push(member.cache);
+                }
                 continue;
             }
             let since = others

@@ -35,7 +35,7 @@ const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
     pub(super) operations: SmallVec<[Operation; 1]>,
-    pub(super) done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
+    pub(super) done: Answer,
 }
 
 impl Item for WriteItem {
@@ -143,7 +143,9 @@ pub(super) async fn clear(shard: Arc<Shard>, cache: Arc<ShardCache>) -> Result<(
 }
 
 /// The commands that wait for their parts of a batch, each with its number of operations.
-struct Waiting(Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Error>>)>);
+struct Waiting(Vec<(usize, Answer)>);
+
+type Answer = oneshot::Sender<Result<Vec<Outcome>, Error>>;
 
 // A client that is gone no longer wants to know: what `send` says is of no interest.
 impl Waiting {

@@ -70,6 +70,9 @@ pub struct Member {
     pub cache: Option<Instance>,
     /// Whether its session is there.
     pub is_alive: bool,
+    /// Whether it has looked at the view within the last 2 s. One that stands still has reported
+    /// what it reached before.
+    pub is_active: bool,
 }
 
 /// This proxy's place among the members of one shard. Dropping it ends the session without a

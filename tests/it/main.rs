@@ -27,3 +27,4 @@ mod strings;
 mod sweeping;
 mod unknown_outcomes;
 mod upgrading;
+mod view;

@@ -194,6 +194,7 @@ fn who_leaves_is_forgotten_and_who_crashes_is_not(blank: &Blank) {
         id: crashed,
         cache: instance('b'),
         is_alive: false,
+        is_active: false,
     };
     assert_eq!(others(&library, &member), [dead]);
     assert_eq!(
@@ -276,6 +277,7 @@ fn a_member_that_lives_is_not_retired() {
         id,
         cache: None,
         is_alive: true,
+        is_active: true,
     };
     assert_eq!(others(&other, &member), [alive]);
     assert_eq!(view(&one, &living).unwrap().epoch, Epoch::FIRST);
@@ -437,6 +439,7 @@ fn a_living_member_that_was_retired_learns_of_it_and_registers_again() {
         id: library.shards().member(),
         cache: instance('a'),
         is_alive: true,
+        is_active: true,
     };
     assert_eq!(others(&other, &seen), [alive]);
 }

@@ -74,11 +74,18 @@ SELECT v.epoch, v.cache, coalesce(v.changed_at, clock.now), clock.now,
        EXISTS (SELECT FROM respgres_outbox)
 FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN respgres_view AS v ON true";
 
-const OTHERS: &str = concat!(
-    "SELECT m.member, m.cache, ",
-    is_held!("m.lock_number::oid"),
-    " FROM respgres_members AS m WHERE m.member <> $1"
-);
+/// A member looks at the view all the time: one whose session has asked nothing for 2 s stands
+/// still. Where the server does not track activity, all are taken for active.
+const OTHERS: &str = "
+SELECT m.member, m.cache, session.pid IS NOT NULL,
+       coalesce(session.state_change > clock_timestamp() - interval '2 s', session.pid IS NOT NULL)
+FROM respgres_members AS m LEFT JOIN LATERAL (
+    SELECT a.pid, a.state_change FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 1919251313 AND l.objsubid = 2
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.objid = m.lock_number::oid
+    LIMIT 1) AS session ON true
+WHERE m.member <> $1";
 
 const FOUND: &str = "
 INSERT INTO respgres_view (epoch, cache, changed_at) VALUES ($1, $2, clock_timestamp())
@@ -217,6 +224,7 @@ impl Membership {
                 id,
                 cache: instance_of(column(row, 1)?)?,
                 is_alive: column(row, 2)?,
+                is_active: column(row, 3)?,
             });
         }
         Ok(others)

@@ -75,6 +75,7 @@ impl Membership {
                     id,
                     cache: instance_of(cache.as_deref())?,
                     is_alive: false,
+                    is_active: false,
                 })
             })
             .collect()
