@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint
+.PHONY: help run test soak lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ run: ## build and run the proxy; embedded, unless the environment or .env says o
 test: ## install what the tests need (Debian 12), then run them all against real servers
 	@scripts/install-test-dependencies.sh
 	$(CARGO) test
+
+soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for another length
+	@scripts/install-test-dependencies.sh
+	$(CARGO) test --release --test history -- --ignored --nocapture soak
 
 lint: ## formatting, clippy and the documentation, warnings being errors
 	$(CARGO) fmt --check

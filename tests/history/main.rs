@@ -6,4 +6,5 @@ mod checker;
 #[path = "../it/harness/mod.rs"]
 mod harness;
 mod naive;
+mod nemesis;
 mod workload;

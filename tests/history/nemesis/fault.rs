@@ -1,0 +1,337 @@
+//! The faults: what each does, what ends it, and whom it touches.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::availability::Touched;
+use super::cluster::{Cluster, Node};
+use super::{PROXIES, SHARDS, sql};
+use crate::harness::{Cut, Direction, FaultProxy, Silence};
+
+/// Every kind of fault, by the name that `NEMESIS_FAULTS` has for it, and how many milliseconds it lasts.
+pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 18] = [
+    (Kind::RedisKill, "redis-kill", 50..1500),
+    (Kind::RedisSnapshot, "redis-snapshot", 600..3000),
+    (Kind::RedisPause, "redis-pause", 100..2500),
+    (Kind::RedisFlush, "redis-flush", 0..1),
+    (Kind::RedisEvict, "redis-evict", 500..3000),
+    (Kind::RedisDemote, "redis-demote", 300..3000),
+    (Kind::RedisSecond, "redis-second", 500..4000),
+    (Kind::RedisCut, "redis-cut", 0..2000),
+    (Kind::RedisDelay, "redis-delay", 500..3000),
+    (Kind::RedisMute, "redis-mute", 300..3000),
+    (Kind::ShardPause, "shard-pause", 300..4000),
+    (Kind::ShardKill, "shard-kill", 50..1500),
+    (Kind::ShardSession, "shard-session", 0..1),
+    (Kind::ShardCut, "shard-cut", 0..2000),
+    (Kind::ShardDelay, "shard-delay", 500..3000),
+    (Kind::ShardMute, "shard-mute", 500..4000),
+    (Kind::RowLock, "row-lock", 1000..3000),
+    (Kind::ProxyStop, "proxy-stop", 0..4000),
+];
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Killed, and empty when it is back.
+    RedisKill,
+    /// Killed, and back with what it held some time before.
+    RedisSnapshot,
+    RedisPause,
+    /// An administrator's FLUSHALL.
+    RedisFlush,
+    /// Hardly any memory: entries vanish, or can't be made.
+    RedisEvict,
+    /// Made a replica of another one, and a master again with that one's entries.
+    RedisDemote,
+    /// Some proxies reach another Redis where they think theirs is.
+    RedisSecond,
+    RedisCut,
+    RedisDelay,
+    RedisMute,
+    ShardPause,
+    ShardKill,
+    /// One session's process is killed; the server recovers by itself.
+    ShardSession,
+    ShardCut,
+    ShardDelay,
+    ShardMute,
+    /// Somebody's transaction holds the rows.
+    RowLock,
+    /// Killed and started again, or paused for longer than it may trust what it knows.
+    ProxyStop,
+}
+
+/// What no two faults do at once, since each undoes what it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Redis,
+    Shard(usize),
+    Proxy(usize),
+    ToRedis(usize),
+    ToShard(usize, usize),
+}
+
+/// What becomes of a link.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// Connections are cut; new ones are refused while it lasts.
+    Cut(Cut),
+    Delay(Direction, Duration),
+    Mute(Direction, Silence),
+}
+
+/// A fault with all its particulars.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    RedisKill,
+    RedisSnapshot,
+    RedisPause,
+    RedisFlush,
+    /// With so much memory more than it uses, in bytes; none: nothing can be written.
+    RedisEvict {
+        is_full: bool,
+    },
+    RedisDemote,
+    RedisSecond {
+        proxies: Vec<usize>,
+    },
+    ToRedis {
+        proxies: Vec<usize>,
+        trouble: Trouble,
+    },
+    ShardPause(usize),
+    ShardKill(usize),
+    ShardSession(usize),
+    ToShard {
+        proxies: Vec<usize>,
+        shard: usize,
+        trouble: Trouble,
+    },
+    RowLock(usize),
+    ProxyKill(usize),
+    ProxyPause(usize),
+}
+
+impl Fault {
+    /// The parts that it needs for itself.
+    pub fn parts(&self) -> Vec<Part> {
+        match self {
+            Fault::RedisKill
+            | Fault::RedisSnapshot
+            | Fault::RedisPause
+            | Fault::RedisFlush
+            | Fault::RedisEvict { .. }
+            | Fault::RedisDemote => vec![Part::Redis],
+            Fault::RedisSecond { proxies } | Fault::ToRedis { proxies, .. } => {
+                proxies.iter().map(|proxy| Part::ToRedis(*proxy)).collect()
+            }
+            Fault::ToShard { proxies, shard, .. } => proxies
+                .iter()
+                .map(|proxy| Part::ToShard(*proxy, *shard))
+                .collect(),
+            Fault::ShardPause(shard)
+            | Fault::ShardKill(shard)
+            | Fault::ShardSession(shard)
+            | Fault::RowLock(shard) => vec![Part::Shard(*shard)],
+            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) => vec![Part::Proxy(*proxy)],
+        }
+    }
+
+    /// Whose work it may stop.
+    pub fn touched(&self) -> Touched {
+        let all: Vec<usize> = (0..PROXIES).collect();
+        let lanes = |proxies: &[usize], shards: &[usize]| {
+            let of_proxy = |proxy: &usize| {
+                shards
+                    .iter()
+                    .map(|shard| (*proxy, *shard))
+                    .collect::<Vec<_>>()
+            };
+            proxies.iter().flat_map(of_proxy).collect()
+        };
+        match self {
+            Fault::RedisFlush => Touched::default(),
+            Fault::RedisKill
+            | Fault::RedisSnapshot
+            | Fault::RedisPause
+            | Fault::RedisEvict { .. }
+            | Fault::RedisDemote => Touched {
+                lanes: Vec::new(),
+                caches: all,
+            },
+            Fault::RedisSecond { proxies } | Fault::ToRedis { proxies, .. } => Touched {
+                lanes: Vec::new(),
+                caches: proxies.clone(),
+            },
+            Fault::ShardPause(shard)
+            | Fault::ShardKill(shard)
+            | Fault::ShardSession(shard)
+            | Fault::RowLock(shard) => Touched {
+                lanes: lanes(&all, &[*shard]),
+                caches: Vec::new(),
+            },
+            Fault::ToShard { proxies, shard, .. } => Touched {
+                lanes: lanes(proxies, &[*shard]),
+                caches: Vec::new(),
+            },
+            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) => {
+                let shards: Vec<usize> = (0..SHARDS).collect();
+                Touched {
+                    lanes: lanes(&[*proxy], &shards),
+                    caches: vec![*proxy],
+                }
+            }
+        }
+    }
+
+    /// Does it, for as long as it shall last, and undoes it. `keys` are those in use on each shard.
+    pub fn happen(&self, cluster: &Cluster, lasts: Duration, keys: &[Vec<String>]) {
+        match self {
+            Fault::RedisKill => restart_redis(cluster, lasts),
+            Fault::RedisSnapshot => {
+                cluster.redis().save();
+                std::thread::sleep(lasts * 2 / 3);
+                restart_redis(cluster, lasts / 3);
+                cluster.redis().forget_saved();
+            }
+            Fault::RedisPause => {
+                cluster.redis().pause();
+                std::thread::sleep(lasts);
+                cluster.redis().resume();
+            }
+            Fault::RedisFlush => {
+                cluster.redis().conn().run("FLUSHALL");
+            }
+            Fault::RedisEvict { is_full } => starve_redis(cluster, lasts, *is_full),
+            Fault::RedisDemote => demote_redis(cluster, lasts),
+            Fault::RedisSecond { proxies } => second_redis(cluster, proxies, lasts),
+            Fault::ToRedis { proxies, trouble } => {
+                disturb(
+                    links(cluster, proxies, |node| &node.to_redis),
+                    *trouble,
+                    lasts,
+                );
+            }
+            Fault::ToShard {
+                proxies,
+                shard,
+                trouble,
+            } => {
+                disturb(
+                    links(cluster, proxies, |node| &node.to_shards[*shard]),
+                    *trouble,
+                    lasts,
+                );
+            }
+            Fault::ShardPause(shard) => {
+                cluster.shard(*shard).pause();
+                std::thread::sleep(lasts);
+                cluster.shard(*shard).resume();
+            }
+            Fault::ShardKill(shard) => {
+                let mut server = cluster.shard(*shard);
+                server.kill();
+                std::thread::sleep(lasts);
+                server.start_again();
+            }
+            Fault::ShardSession(shard) => {
+                cluster.shard(*shard).kill_a_session();
+                sql::wait_until_up(&cluster.urls[*shard]);
+            }
+            Fault::RowLock(shard) => sql::hold_rows(&cluster.urls[*shard], &keys[*shard], lasts),
+            Fault::ProxyKill(proxy) => {
+                cluster.nodes[*proxy].proxy().kill();
+                std::thread::sleep(lasts);
+                cluster.nodes[*proxy].start_again();
+            }
+            Fault::ProxyPause(proxy) => {
+                cluster.nodes[*proxy].proxy().signal(Signal::SIGSTOP);
+                std::thread::sleep(lasts);
+                cluster.nodes[*proxy].proxy().signal(Signal::SIGCONT);
+            }
+        }
+    }
+}
+
+fn links<'a>(
+    cluster: &'a Cluster,
+    proxies: &[usize],
+    link: impl Fn(&'a Node) -> &'a FaultProxy,
+) -> Vec<&'a FaultProxy> {
+    proxies
+        .iter()
+        .map(|proxy| link(&cluster.nodes[*proxy]))
+        .collect()
+}
+
+fn disturb(links: Vec<&FaultProxy>, trouble: Trouble, lasts: Duration) {
+    for link in &links {
+        match trouble {
+            Trouble::Cut(cut) => {
+                link.refuse();
+                link.cut(cut);
+            }
+            Trouble::Delay(direction, delay) => link.delay(direction, delay),
+            Trouble::Mute(direction, silence) => link.silence(direction, silence),
+        }
+    }
+    std::thread::sleep(lasts);
+    for link in &links {
+        link.heal();
+    }
+}
+
+fn restart_redis(cluster: &Cluster, down: Duration) {
+    let mut redis = cluster.redis();
+    redis.crash();
+    std::thread::sleep(down);
+    redis.start_again();
+}
+
+/// Keeps the memory limit just below what is used, or at nothing.
+fn starve_redis(cluster: &Cluster, lasts: Duration, is_full: bool) {
+    let redis = cluster.redis();
+    let mut conn = redis.conn();
+    conn.run("CONFIG SET maxmemory-policy allkeys-random");
+    let end = Instant::now() + lasts;
+    while Instant::now() < end {
+        let memory = conn.info("memory");
+        let used = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok());
+        let limit = if is_full {
+            1
+        } else {
+            used.expect("INFO has it").saturating_sub(300)
+        };
+        conn.run(&format!("CONFIG SET maxmemory {limit}"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    conn.run("CONFIG SET maxmemory 0");
+}
+
+fn demote_redis(cluster: &Cluster, lasts: Duration) {
+    let redis = cluster.redis();
+    let mut conn = redis.conn();
+    let master = cluster.other_redis.addr();
+    let (host, port) = master.split_once(':').expect("host:port");
+    conn.run(&format!("REPLICAOF {host} {port}"));
+    std::thread::sleep(lasts);
+    conn.run("REPLICAOF NO ONE");
+    // The copy it was sent is on its disk, and is no snapshot of this run.
+    redis.forget_saved();
+}
+
+fn second_redis(cluster: &Cluster, proxies: &[usize], lasts: Duration) {
+    let home = cluster.redis().addr();
+    let links = links(cluster, proxies, |node| &node.to_redis);
+    for (target, wait) in [(cluster.other_redis.addr(), lasts), (home, Duration::ZERO)] {
+        for link in &links {
+            link.redirect(&target);
+            link.cut(Cut::Close);
+        }
+        std::thread::sleep(wait);
+    }
+}

@@ -1,0 +1,169 @@
+//! Which faults happen when: drawn from the seed alone, so that the seed is enough to have them again.
+
+use std::time::Duration;
+
+use super::fault::{Fault, KINDS, Kind, Part, Trouble};
+use super::{PROXIES, SHARDS};
+use crate::harness::{Cut, Direction, Silence};
+
+/// A fault of a storm.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// After the beginning of the storm.
+    pub at: Duration,
+    pub lasts: Duration,
+    pub kind: Kind,
+    pub fault: Fault,
+}
+
+/// An endless sequence of storms, each of several faults that overlap.
+pub struct Plan {
+    random: fastrand::Rng,
+    chosen: Vec<Kind>,
+    /// Kinds to come, so that each has its turn.
+    bag: Vec<Kind>,
+}
+
+/// Faults begin within this time of their storm.
+const BEGINNINGS_MS: u64 = 5000;
+
+/// Faults of a storm.
+const FAULTS: std::ops::RangeInclusive<usize> = 4..=8;
+
+impl Plan {
+    /// Of the chosen kinds.
+    pub fn new(seed: u64, chosen: Vec<Kind>) -> Plan {
+        Plan {
+            random: fastrand::Rng::with_seed(seed),
+            chosen,
+            bag: Vec::new(),
+        }
+    }
+
+    /// The next storm, and the calm after it.
+    pub fn storm(&mut self) -> (Vec<Planned>, Duration) {
+        let mut storm: Vec<Planned> = Vec::new();
+        let mut taken: Vec<Part> = Vec::new();
+        for _ in 0..self.random.usize(FAULTS) {
+            let Some(kind) = self.kind() else { break };
+            let fault = self.fault(kind);
+            let parts = fault.parts();
+            if parts.iter().any(|part| taken.contains(part)) {
+                // Its turn comes again.
+                self.bag.insert(0, kind);
+                continue;
+            }
+            taken.extend(parts);
+            let (_, _, lasts) = KINDS
+                .iter()
+                .find(|(known, ..)| *known == kind)
+                .expect("a known kind")
+                .clone();
+            let mut lasts = self.random.u64(lasts);
+            if matches!(fault, Fault::ProxyPause(_)) {
+                // Longer than the second for which it may trust what it knew.
+                lasts = lasts.max(1500);
+            }
+            storm.push(Planned {
+                at: Duration::from_millis(self.random.u64(0..BEGINNINGS_MS)),
+                lasts: Duration::from_millis(lasts),
+                kind,
+                fault,
+            });
+        }
+        (storm, Duration::from_millis(self.random.u64(2000..4000)))
+    }
+
+    fn kind(&mut self) -> Option<Kind> {
+        if self.bag.is_empty() {
+            self.bag = self.chosen.clone();
+            self.random.shuffle(&mut self.bag);
+        }
+        self.bag.pop()
+    }
+
+    fn fault(&mut self, kind: Kind) -> Fault {
+        let shard = self.random.usize(0..SHARDS);
+        let proxy = self.random.usize(0..PROXIES);
+        let direction = self.one_of(&[Direction::ToServer, Direction::ToClient]);
+        let cut = Trouble::Cut(self.one_of(&[Cut::Close, Cut::Reset]));
+        // From what hardly disturbs to what is beyond every limit.
+        let delay = self.one_of(&[5, 30, 150, 400, 1200]);
+        let delay = Trouble::Delay(direction, Duration::from_millis(delay));
+        let mute = Trouble::Mute(direction, self.one_of(&[Silence::Hold, Silence::Swallow]));
+        let proxies = self.some_proxies();
+        match kind {
+            Kind::RedisKill => Fault::RedisKill,
+            Kind::RedisSnapshot => Fault::RedisSnapshot,
+            Kind::RedisPause => Fault::RedisPause,
+            Kind::RedisFlush => Fault::RedisFlush,
+            Kind::RedisEvict => Fault::RedisEvict {
+                is_full: self.random.bool(),
+            },
+            Kind::RedisDemote => Fault::RedisDemote,
+            Kind::RedisSecond => Fault::RedisSecond { proxies },
+            Kind::RedisCut => Fault::ToRedis {
+                proxies,
+                trouble: cut,
+            },
+            Kind::RedisDelay => Fault::ToRedis {
+                proxies,
+                trouble: delay,
+            },
+            Kind::RedisMute => Fault::ToRedis {
+                proxies,
+                trouble: mute,
+            },
+            Kind::ShardPause => Fault::ShardPause(shard),
+            Kind::ShardKill => Fault::ShardKill(shard),
+            Kind::ShardSession => Fault::ShardSession(shard),
+            Kind::ShardCut => Fault::ToShard {
+                proxies,
+                shard,
+                trouble: cut,
+            },
+            Kind::ShardDelay => Fault::ToShard {
+                proxies,
+                shard,
+                trouble: delay,
+            },
+            Kind::ShardMute => Fault::ToShard {
+                proxies,
+                shard,
+                trouble: mute,
+            },
+            Kind::RowLock => Fault::RowLock(shard),
+            Kind::ProxyStop if self.random.bool() => Fault::ProxyKill(proxy),
+            Kind::ProxyStop => Fault::ProxyPause(proxy),
+        }
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.random.usize(0..choices.len())]
+    }
+
+    /// One or more; mostly one, as what happens to all at once is no difference between them.
+    fn some_proxies(&mut self) -> Vec<usize> {
+        let mut proxies: Vec<usize> = (0..PROXIES).collect();
+        self.random.shuffle(&mut proxies);
+        let count = self.one_of(&[1, 1, 1, 2, PROXIES]);
+        proxies.truncate(count);
+        proxies
+    }
+}
+
+#[test]
+fn a_seed_is_a_plan() {
+    let all: Vec<Kind> = KINDS.iter().map(|(kind, ..)| *kind).collect();
+    let text = |seed| {
+        let mut plan = Plan::new(seed, all.clone());
+        (0..20)
+            .map(|_| format!("{:?}", plan.storm()))
+            .collect::<String>()
+    };
+    assert_eq!(text(1), text(1));
+    assert_ne!(text(1), text(2));
+    for (kind, name, _) in &KINDS {
+        assert!(text(1).contains(&format!("{kind:?}")), "{name} has no turn");
+    }
+}

@@ -1,0 +1,68 @@
+//! The shards, past the proxies.
+
+use std::time::Duration;
+
+use crate::harness::{eventually, pg};
+
+/// A row that has not expired.
+const LIVE: &str = "select value from respgres_kv where key = $1 and coalesce(expires_at > clock_timestamp(), true)";
+
+/// The shards that have a live row of a key, with its value. Waits for those that are down.
+pub fn live_rows(urls: &[String], key: &str) -> Vec<(usize, Vec<u8>)> {
+    let ask = |url: &String| pg(url).ok()?.query_opt(LIVE, &[&key.as_bytes()]).ok();
+    let rows = urls.iter().enumerate().filter_map(|(shard, url)| {
+        let row = eventually("a shard can be asked", || ask(url));
+        row.map(|row| (shard, row.get(0)))
+    });
+    rows.collect()
+}
+
+/// The keys of these that have no live row with the value that goes with them.
+pub fn missing(url: &str, expected: &[(String, String)]) -> Vec<String> {
+    let keys: Vec<&[u8]> = expected.iter().map(|(key, _)| key.as_bytes()).collect();
+    let query = "select key, value from respgres_kv where key = any($1)";
+    let rows = eventually("a shard can be asked", || {
+        pg(url).ok()?.query(query, &[&keys]).ok()
+    });
+    let found: std::collections::HashMap<Vec<u8>, Vec<u8>> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let is_missing = |(key, value): &&(String, String)| {
+        found
+            .get(key.as_bytes())
+            .is_none_or(|stored| stored != value.as_bytes())
+    };
+    expected
+        .iter()
+        .filter(is_missing)
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+/// Deletes rows that are no longer needed.
+pub fn forget(url: &str, keys: &[(String, String)]) {
+    let keys: Vec<&[u8]> = keys.iter().map(|(key, _)| key.as_bytes()).collect();
+    let delete = "delete from respgres_kv where key = any($1)";
+    eventually("a shard can be told", || {
+        pg(url).ok()?.execute(delete, &[&keys]).ok()
+    });
+}
+
+/// Locks the rows of these keys for a while, as somebody's session at a prompt may.
+pub fn hold_rows(url: &str, keys: &[String], lasts: Duration) {
+    let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
+    let lock = "select key from respgres_kv where key = any($1) order by key for update";
+    eventually("rows can be locked", || {
+        let mut client = pg(url).ok()?;
+        let mut transaction = client.transaction().ok()?;
+        let rows = transaction.query(lock, &[&keys]).ok()?;
+        // Deleted ones can't be held; most are there most of the time.
+        (!rows.is_empty()).then(|| std::thread::sleep(lasts))
+    });
+}
+
+/// Waits until the shard takes statements.
+pub fn wait_until_up(url: &str) {
+    eventually("a shard recovers by itself", || {
+        pg(url).ok()?.simple_query("select 1").ok().map(drop)
+    });
+}

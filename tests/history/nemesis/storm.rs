@@ -1,0 +1,114 @@
+//! Lets the planned faults happen, and remembers them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::availability::Availability;
+use super::cluster::Cluster;
+use super::fault::KINDS;
+use super::plan::{Plan, Planned};
+use crate::checker::Nanos;
+use crate::workload::Clock;
+
+/// A fault that happened.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    pub begin: Nanos,
+    pub end: Nanos,
+    pub what: String,
+}
+
+/// All faults of a run.
+#[derive(Default)]
+pub struct Record {
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+    recent: Mutex<VecDeque<Happened>>,
+}
+
+/// More than happen while a round is under way and is judged.
+const REMEMBERED: usize = 200;
+
+impl Record {
+    fn add(&self, planned: &Planned, begin: Nanos, end: Nanos) {
+        let (_, name, _) = KINDS
+            .iter()
+            .find(|(kind, ..)| *kind == planned.kind)
+            .expect("a known kind");
+        *self
+            .counts
+            .lock()
+            .expect("nobody panics here")
+            .entry(name)
+            .or_default() += 1;
+        let mut recent = self.recent.lock().expect("nobody panics here");
+        recent.push_back(Happened {
+            begin,
+            end,
+            what: format!("{:?}", planned.fault),
+        });
+        if recent.len() > REMEMBERED {
+            recent.pop_front();
+        }
+    }
+
+    /// How many of each kind there were.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.lock().expect("nobody panics here").clone()
+    }
+
+    /// The faults that were there at some moment of a span.
+    pub fn between(&self, from: Nanos, to: Nanos) -> Vec<Happened> {
+        let recent = self.recent.lock().expect("nobody panics here");
+        let mut found: Vec<Happened> = recent
+            .iter()
+            .filter(|fault| fault.begin <= to && fault.end >= from)
+            .cloned()
+            .collect();
+        found.sort_by_key(|fault| fault.begin);
+        found
+    }
+}
+
+/// What a storm needs to know.
+pub struct Sky<'a> {
+    pub cluster: &'a Cluster,
+    pub availability: &'a Availability,
+    pub record: &'a Record,
+    pub clock: Clock,
+    pub is_over: &'a AtomicBool,
+}
+
+impl Sky<'_> {
+    /// Storm after storm until it is over; every fault has then ended. `keys` gives those in use on each shard.
+    pub fn rage(&self, mut plan: Plan, keys: impl Fn() -> Vec<Vec<String>> + Sync) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let (storm, calm) = plan.storm();
+            std::thread::scope(|scope| {
+                for planned in &storm {
+                    let keys = &keys;
+                    scope.spawn(move || self.strike(planned, keys));
+                }
+            });
+            std::thread::sleep(calm);
+        }
+    }
+
+    fn strike(&self, planned: &Planned, keys: impl Fn() -> Vec<Vec<String>>) {
+        std::thread::sleep(planned.at);
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let touched = planned.fault.touched();
+        let begin = self.clock.now();
+        self.availability.begins(&touched, begin);
+        planned.fault.happen(self.cluster, planned.lasts, &keys());
+        let end = self.clock.now();
+        self.availability.ended(&touched, end);
+        self.record.add(planned, begin, end.max(begin + MARK));
+    }
+}
+
+/// What a fault without a duration is taken to last, so that it is found.
+const MARK: Nanos = Duration::from_millis(1).as_nanos() as Nanos;
