@@ -278,3 +278,44 @@ fn entries_of_others_in_the_same_redis_are_left_alone() {
     assert_eq!(redis.get("of another program").unwrap(), b"untouched");
     assert_eq!(conn.get("of another program"), None);
 }
+
+/// The commands that Redis got, by name, but for those that ask who it is.
+fn commands_since(redis: &crate::harness::RedisServer, act: impl FnOnce()) -> Vec<(String, u64)> {
+    let mut conn = redis.conn();
+    assert_eq!(conn.run("CONFIG RESETSTAT"), "+OK");
+    act();
+    let stats = conn.info("commandstats");
+    let mut counts: Vec<(String, u64)> = stats
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let calls = rest.split(',').next()?.parse().ok()?;
+            let is_own = !matches!(name, "info" | "config|resetstat");
+            is_own.then(|| (name.to_owned(), calls))
+        })
+        .collect();
+    counts.sort();
+    counts
+}
+
+/// In round trips: a hit is one, a write one more than the commit, a miss two more than the look at the cache.
+#[test]
+fn a_hit_costs_redis_one_command_and_no_script() {
+    let it = Setup::postgres().start();
+    let mut conn = it.conn();
+    let count = |name: &str| (name.to_owned(), 1);
+    let writing = commands_since(it.redis(), || conn.set("key", "value"));
+    assert_eq!(writing, [count("unlink")]);
+    let missing = commands_since(it.redis(), || drop(conn.get("key")));
+    // The script does its own reading and writing.
+    let asked: Vec<_> = missing
+        .into_iter()
+        .filter(|(name, _)| name != "getrange")
+        .collect();
+    assert_eq!(
+        asked,
+        [count("evalsha"), count("getex"), ("set".to_owned(), 2)]
+    );
+    let hitting = commands_since(it.redis(), || drop(conn.get("key")));
+    assert_eq!(hitting, [count("getex")]);
+}
