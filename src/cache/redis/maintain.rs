@@ -19,7 +19,7 @@ use super::{RedisSession, Shared};
 /// come at once: when the connections were cut and nothing else, the cache is back before it is
 /// taken out of the view, and no request has to wait for that.
 const RETRY_DELAYS_MS: [u64; 7] = [0, 20, 50, 100, 200, 500, 1000];
-/// After a generation that lived shorter, the delays go on where they were.
+/// Each generation in a row that lived shorter leaves out one more of the first delays.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// No client waits for this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +29,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 impl Shared {
     /// Cancelled at any point, it leaves the generation of now as it is.
     pub(super) async fn maintain(self: Arc<Self>) {
+        let mut short_lives = 0;
         let mut attempts = 0;
         let mut last_reason = None;
         loop {
@@ -42,9 +43,11 @@ impl Shared {
                     last_reason = None;
                     let since = Instant::now();
                     session.watch().await;
-                    if since.elapsed() >= STABLE_AFTER {
-                        attempts = 0;
-                    }
+                    short_lives = match since.elapsed() < STABLE_AFTER {
+                        true => short_lives + 1,
+                        false => 0,
+                    };
+                    attempts = short_lives;
                 }
                 // Once an outage, unless the reason changes.
                 Err(reason) if last_reason.as_ref() != Some(&reason) => {

@@ -70,3 +70,49 @@ pub(super) fn master(info: &InfoDict) -> Result<Instance, String> {
     Instance::of_redis(&field("run_id"), &field("master_replid"))
         .ok_or_else(|| "it does not tell its run_id and master_replid".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(fields: &[(&str, &str)]) -> InfoDict {
+        let mut text = String::new();
+        let a = "a".repeat(40);
+        for (name, value) in [
+            ("redis_version", "7.0.15"),
+            ("run_id", &a),
+            ("role", "master"),
+            ("master_replid", &a),
+            ("loading", "0"),
+        ] {
+            let other = fields.iter().find(|(other, _)| *other == name);
+            let value = other.map_or(value, |(_, value)| value);
+            text.push_str(&format!("{name}:{value}\r\n"));
+        }
+        InfoDict::new(&text)
+    }
+
+    #[test]
+    fn an_instance_is_a_process_and_a_history() {
+        let (b, one) = ("b".repeat(40), check(&info(&[])).unwrap());
+        assert_eq!(check(&info(&[])), Ok(one));
+        assert_ne!(check(&info(&[("run_id", &b)])), Ok(one));
+        assert_ne!(check(&info(&[("master_replid", &b)])), Ok(one));
+    }
+
+    #[test]
+    fn a_server_that_can_not_be_used_is_told_why() {
+        for (field, value, reason) in [
+            ("redis_version", "6.2.14", "version 7 or later"),
+            ("redis_version", "", "version 7 or later"),
+            ("loading", "1", "loading"),
+            ("role", "slave", "replica"),
+            ("run_id", "", "run_id"),
+            ("master_replid", "?", "master_replid"),
+        ] {
+            let error = check(&info(&[(field, value)])).unwrap_err();
+            assert!(error.contains(reason), "{field}: {error}");
+        }
+        assert!(check(&info(&[("redis_version", "10.0")])).is_ok());
+    }
+}
