@@ -81,7 +81,7 @@ pub fn check_with_slack(history: &[Op], slack: Nanos) -> Result<(), Box<Violatio
                 return Err(violation(
                     history,
                     op,
-                    "a value that no write can have left",
+                    "a value of no write that was acknowledged or may have happened",
                 ));
             }
             Some(writer) if history[*writer].call > answer => {

@@ -63,6 +63,17 @@ pub enum Kind {
     ProxyStop,
 }
 
+impl Kind {
+    /// Whether it takes the cache away, from some or all.
+    pub fn is_of_redis(&self) -> bool {
+        let (_, name, _) = KINDS
+            .iter()
+            .find(|(kind, ..)| kind == self)
+            .expect("a known kind");
+        name.starts_with("redis-")
+    }
+}
+
 /// What no two faults do at once, since each undoes what it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

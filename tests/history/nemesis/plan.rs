@@ -17,26 +17,59 @@ pub struct Planned {
 }
 
 /// An endless sequence of storms, each of several faults that overlap.
+///
+/// Every other storm leaves Redis alone: the cache needs time to be in use again, and what happens while it is in use
+/// is of interest as well.
 pub struct Plan {
     random: fastrand::Rng,
-    chosen: Vec<Kind>,
-    /// Kinds to come, so that each has its turn.
-    bag: Vec<Kind>,
+    storms: usize,
+    of_redis: Bag,
+    others: Bag,
+}
+
+/// Kinds that come in turn, in an order that changes.
+struct Bag {
+    all: Vec<Kind>,
+    left: Vec<Kind>,
+}
+
+impl Bag {
+    fn new(all: Vec<Kind>) -> Bag {
+        Bag {
+            all,
+            left: Vec::new(),
+        }
+    }
+
+    fn draw(&mut self, random: &mut fastrand::Rng) -> Option<Kind> {
+        if self.left.is_empty() {
+            self.left = self.all.clone();
+            random.shuffle(&mut self.left);
+        }
+        self.left.pop()
+    }
+
+    /// Its turn comes again, when the others have had theirs.
+    fn put_back(&mut self, kind: Kind) {
+        self.left.insert(0, kind);
+    }
 }
 
 /// Faults begin within this time of their storm.
-const BEGINNINGS_MS: u64 = 5000;
+const BEGINNINGS_MS: u64 = 3500;
 
 /// Faults of a storm.
-const FAULTS: std::ops::RangeInclusive<usize> = 4..=8;
+const FAULTS: std::ops::RangeInclusive<usize> = 5..=9;
 
 impl Plan {
     /// Of the chosen kinds.
     pub fn new(seed: u64, chosen: Vec<Kind>) -> Plan {
+        let (of_redis, others) = chosen.into_iter().partition(Kind::is_of_redis);
         Plan {
             random: fastrand::Rng::with_seed(seed),
-            chosen,
-            bag: Vec::new(),
+            storms: 0,
+            of_redis: Bag::new(of_redis),
+            others: Bag::new(others),
         }
     }
 
@@ -44,13 +77,17 @@ impl Plan {
     pub fn storm(&mut self) -> (Vec<Planned>, Duration) {
         let mut storm: Vec<Planned> = Vec::new();
         let mut taken: Vec<Part> = Vec::new();
+        let leaves_redis = self.storms % 2 == 1;
+        self.storms += 1;
         for _ in 0..self.random.usize(FAULTS) {
-            let Some(kind) = self.kind() else { break };
+            let is_of_redis = !leaves_redis && self.random.bool();
+            let Some(kind) = self.kind(is_of_redis) else {
+                break;
+            };
             let fault = self.fault(kind);
             let parts = fault.parts();
             if parts.iter().any(|part| taken.contains(part)) {
-                // Its turn comes again.
-                self.bag.insert(0, kind);
+                self.bag(kind.is_of_redis()).put_back(kind);
                 continue;
             }
             taken.extend(parts);
@@ -71,15 +108,22 @@ impl Plan {
                 fault,
             });
         }
-        (storm, Duration::from_millis(self.random.u64(2000..4000)))
+        (storm, Duration::from_millis(self.random.u64(1500..3000)))
     }
 
-    fn kind(&mut self) -> Option<Kind> {
-        if self.bag.is_empty() {
-            self.bag = self.chosen.clone();
-            self.random.shuffle(&mut self.bag);
+    /// Of either sort, or where none of it was chosen, of the other.
+    fn kind(&mut self, is_of_redis: bool) -> Option<Kind> {
+        let mut random = self.random.fork();
+        let first = self.bag(is_of_redis).draw(&mut random);
+        first.or_else(|| self.bag(!is_of_redis).draw(&mut random))
+    }
+
+    fn bag(&mut self, is_of_redis: bool) -> &mut Bag {
+        if is_of_redis {
+            &mut self.of_redis
+        } else {
+            &mut self.others
         }
-        self.bag.pop()
     }
 
     fn fault(&mut self, kind: Kind) -> Fault {

@@ -40,7 +40,7 @@ const TOLD: usize = 3;
 
 #[test]
 fn linearizable_and_durable_under_faults() {
-    let seconds = variable("NEMESIS_SECONDS").unwrap_or(26);
+    let seconds = variable("NEMESIS_SECONDS").unwrap_or(24);
     run(
         Duration::from_secs(seconds),
         variable("NEMESIS_SEED").unwrap_or(1),
@@ -109,6 +109,7 @@ impl Drop for EndsAll<'_> {
 
 fn run(length: Duration, seed: u64) {
     println!("NEMESIS_SEED={seed}");
+    let began = Instant::now();
     let stage = Stage {
         cluster: Cluster::start(),
         clock: Clock::start(),
@@ -120,6 +121,10 @@ fn run(length: Duration, seed: u64) {
         is_over: AtomicBool::new(false),
         seed,
     };
+    println!(
+        "the deployment was ready after {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     let plan = Plan::new(seed, chosen_kinds());
     let summary = std::thread::scope(|scope| {
         let _guard = EndsAll(&stage);

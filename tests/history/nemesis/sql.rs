@@ -66,3 +66,31 @@ pub fn wait_until_up(url: &str) {
         pg(url).ok()?.simple_query("select 1").ok().map(drop)
     });
 }
+
+#[test]
+fn a_write_that_is_gone_or_changed_is_missed() {
+    let it = crate::harness::Setup::postgres().shards(1).start();
+    let url = &it.urls()[0];
+    let pairs: Vec<(String, String)> = (0..4)
+        .map(|n| (format!("key:{n}"), format!("{n}")))
+        .collect();
+    for (key, value) in &pairs {
+        it.conn().set(key, value);
+    }
+    assert_eq!(missing(url, &pairs), Vec::<String>::new());
+    let mut client = pg(url).unwrap();
+    client
+        .batch_execute("delete from respgres_kv where key = 'key:1'")
+        .unwrap();
+    client
+        .batch_execute("update respgres_kv set value = 'x' where key = 'key:2'")
+        .unwrap();
+    assert_eq!(missing(url, &pairs), ["key:1", "key:2"]);
+    client
+        .batch_execute("update respgres_kv set expires_at = now() where key = 'key:0'")
+        .unwrap();
+    assert_eq!(live_rows(it.urls(), "key:0"), []);
+    assert_eq!(live_rows(it.urls(), "key:3"), [(0, b"3".to_vec())]);
+    forget(url, &pairs);
+    assert_eq!(missing(url, &pairs).len(), pairs.len());
+}

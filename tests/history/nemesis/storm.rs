@@ -91,7 +91,9 @@ impl Sky<'_> {
                     scope.spawn(move || self.strike(planned, keys));
                 }
             });
-            std::thread::sleep(calm);
+            if !self.is_over.load(Ordering::Relaxed) {
+                std::thread::sleep(calm);
+            }
         }
     }
 

@@ -157,13 +157,17 @@ impl PostgresServer {
     }
 
     /// Ends one of its sessions' processes with SIGKILL: the server then throws all others out and recovers by itself.
+    /// Returns when it has begun to.
     pub fn kill_a_session(&self) {
-        let client = pg(&self.url("postgres"));
-        let mut client = client.expect("the server accepts connections");
-        let row = client
+        let session = || pg(&self.url("postgres")).expect("the server accepts connections");
+        let (mut victim, mut witness) = (session(), session());
+        let row = victim
             .query_one("select pg_backend_pid()", &[])
             .expect("a row");
         process_tree::signal_one(row.get(0), Signal::SIGKILL);
+        eventually("the other sessions end", || {
+            witness.simple_query("").is_err().then_some(())
+        });
     }
 
     /// Stops all of its processes in their tracks: connections stay, and nothing is answered.
