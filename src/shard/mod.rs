@@ -6,6 +6,7 @@ pub mod identity;
 mod member;
 mod open;
 mod orphan;
+mod outbox;
 mod postgres;
 mod sqlite;
 
@@ -26,6 +27,7 @@ pub use member::{Member, MemberId, Membership, Seen};
 pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
+pub use outbox::Note;
 
 /// A change to one key.
 pub type Operation = (Bytes, Mutation);
