@@ -6,10 +6,9 @@ pub mod identity;
 mod member;
 mod open;
 mod orphan;
+mod outbox;
 mod postgres;
-mod shim;
 mod sqlite;
-pub use shim::*;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,6 +27,7 @@ pub use member::{Member, MemberId, Membership, Seen};
 pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
+pub use outbox::Note;
 
 /// A change to one key.
 pub type Operation = (Bytes, Mutation);
@@ -171,6 +171,11 @@ impl Shard {
     /// `Err` with the reason while the shard is down.
     pub fn state(&self) -> Result<(), String> {
         self.breaker.state()
+    }
+
+    /// Whether its database is locked for this process: there are no other proxies.
+    pub fn is_private(&self) -> bool {
+        matches!(self.backend, Backend::Sqlite(_))
     }
 
     /// Connections that are open now.

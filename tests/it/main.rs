@@ -15,6 +15,7 @@ mod layers;
 mod leftovers;
 mod malformed;
 mod membership;
+mod outbox;
 mod pipelining;
 mod redis_outage;
 mod routing;

@@ -85,6 +85,10 @@ fn a_postgres_shard_of_version_1_is_taken_over() {
                      and updated_at = created_at and expires_at is null \
                      from respgres_kv where key = 'by sql'";
         assert!(sql.query_one(query, &[]).unwrap().get::<_, bool>(0));
+        // No proxy runs that could have taken it out.
+        let query = "select key from respgres_outbox";
+        let noted: Vec<u8> = sql.query_one(query, &[]).unwrap().get(0);
+        assert_eq!(noted, b"by sql");
     });
     let query = "select deployment_id, schema_version from respgres_identity";
     let row = sql.query_one(query, &[]).unwrap();

@@ -89,6 +89,7 @@ impl Claim {
             session.batch_execute("BEGIN").await?;
             session.batch_execute(upgrade).await?;
             session.batch_execute(schema::TABLES).await?;
+            session.batch_execute(schema::TRIGGERS).await?;
             session
                 .execute(
                     statements::WRITE_IDENTITY,

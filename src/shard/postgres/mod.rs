@@ -4,6 +4,7 @@ mod claim;
 mod failure;
 mod membership;
 mod orphan;
+mod outbox;
 mod pool;
 mod schema;
 mod session;
