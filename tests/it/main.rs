@@ -16,6 +16,7 @@ mod leftovers;
 mod malformed;
 mod membership;
 mod outbox;
+mod outside_writes;
 mod pipelining;
 mod redis_outage;
 mod routing;

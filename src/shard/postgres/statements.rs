@@ -2,14 +2,14 @@
 
 pub(super) const READ: &str = "
 SELECT key, value, created_at, updated_at, expires_at, stamp, clock_timestamp()
-FROM respgres_kv WHERE key = ANY($1::bytea[])";
+FROM respgres_rows WHERE key = ANY($1::bytea[])";
 
 /// Group commit: many SETs in one statement. Each key is in it once, and keys are sorted, so that
 /// two of these can't deadlock. `unnest` keeps the order.
 ///
 /// A row that has expired is overwritten as if it were not there: `created_at` starts anew.
 pub(super) const UPSERT: &str = "
-INSERT INTO respgres_kv AS old (key, long_key, value, created_at, updated_at, expires_at, stamp)
+INSERT INTO respgres_rows AS old (key, long_key, value, created_at, updated_at, expires_at, stamp)
 SELECT new.key, new.long_key, new.value, clock.now, clock.now,
        CASE WHEN new.ttl_micros IS NULL THEN new.expires_at
             ELSE clock.now + new.ttl_micros * interval '1 microsecond' END,
@@ -28,7 +28,7 @@ ON CONFLICT (key) DO UPDATE SET
 /// Locks keys that may be absent: an absent one gets a row that has always been expired, one that
 /// is there is locked and left as it is (a false WHERE still locks). In the order of the keys.
 pub(super) const LOCK_OR_RESERVE: &str = "
-INSERT INTO respgres_kv AS old (key, value, created_at, updated_at, expires_at, stamp)
+INSERT INTO respgres_rows AS old (key, value, created_at, updated_at, expires_at, stamp)
 SELECT new.key, '', '-infinity', '-infinity', '-infinity', 0
 FROM unnest($1::bytea[]) AS new (key)
 ON CONFLICT (key) DO UPDATE SET stamp = old.stamp WHERE false";
@@ -38,7 +38,7 @@ ON CONFLICT (key) DO UPDATE SET stamp = old.stamp WHERE false";
 pub(super) const READ_FOR_UPDATE: &str = "
 SELECT key, CASE WHEN key = ANY($2::bytea[]) THEN value ELSE '' END,
        created_at, updated_at, expires_at, stamp
-FROM respgres_kv WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE";
+FROM respgres_rows WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE";
 
 /// The instant at which a transaction decides. Asked after the locks were granted: waiting for
 /// them may have taken time.
@@ -46,7 +46,7 @@ pub(super) const NOW: &str = "SELECT clock_timestamp()";
 
 /// Writes rows under their locks.
 pub(super) const STORE: &str = "
-INSERT INTO respgres_kv (key, long_key, value, created_at, updated_at, expires_at, stamp)
+INSERT INTO respgres_rows (key, long_key, value, created_at, updated_at, expires_at, stamp)
 SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::timestamptz[],
                      $6::timestamptz[], $7::bigint[])
 ON CONFLICT (key) DO UPDATE SET
@@ -55,7 +55,7 @@ ON CONFLICT (key) DO UPDATE SET
 
 /// Writes rows under their locks whose values stay.
 pub(super) const TOUCH: &str = "
-UPDATE respgres_kv AS old
+UPDATE respgres_rows AS old
 SET updated_at = new.updated_at, expires_at = new.expires_at, stamp = new.stamp
 FROM unnest($1::bytea[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
     AS new (key, updated_at, expires_at, stamp)
@@ -63,13 +63,13 @@ WHERE old.key = new.key";
 
 /// Deletes rows under their locks. Never for a key whose row was not locked: another proxy may
 /// have made it since.
-pub(super) const REMOVE: &str = "DELETE FROM respgres_kv WHERE key = ANY($1::bytea[])";
+pub(super) const REMOVE: &str = "DELETE FROM respgres_rows WHERE key = ANY($1::bytea[])";
 
 /// `now()` rather than `clock_timestamp()`: only a stable function can use the index. SKIP LOCKED:
 /// never in anybody's way, and no deadlock with a batch.
 pub(super) const SWEEP: &str = "
-DELETE FROM respgres_kv WHERE key IN (
-    SELECT key FROM respgres_kv WHERE expires_at <= now()
+DELETE FROM respgres_rows WHERE key IN (
+    SELECT key FROM respgres_rows WHERE expires_at <= now()
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)";
 
 /// Bytes of the table, and what the statistics say of its rows; the latter lags a little, and after
@@ -81,12 +81,12 @@ SELECT pg_relation_size(c.oid),
            CASE WHEN c.relpages > 0
                 THEN (c.reltuples * (pg_relation_size(c.oid) / 8192.0) / c.relpages)::bigint
                 ELSE 0 END)
-FROM pg_class AS c WHERE c.oid = 'respgres_kv'::regclass";
+FROM pg_class AS c WHERE c.oid = 'respgres_rows'::regclass";
 
 pub(super) const COUNT: &str = "
-SELECT count(*) FROM respgres_kv WHERE expires_at IS NULL OR expires_at > clock_timestamp()";
+SELECT count(*) FROM respgres_rows WHERE expires_at IS NULL OR expires_at > clock_timestamp()";
 
-pub(super) const CLEAR: &str = "TRUNCATE respgres_kv";
+pub(super) const CLEAR: &str = "TRUNCATE respgres_rows";
 
 pub(super) const HAS_IDENTITY: &str = "SELECT to_regclass('respgres_identity') IS NOT NULL";
 
