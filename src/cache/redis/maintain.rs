@@ -43,9 +43,10 @@ impl Shared {
                     last_reason = None;
                     let since = Instant::now();
                     session.watch().await;
-                    short_lives = match since.elapsed() < STABLE_AFTER {
-                        true => short_lives + 1,
-                        false => 0,
+                    short_lives = if since.elapsed() < STABLE_AFTER {
+                        short_lives + 1
+                    } else {
+                        0
                     };
                     attempts = short_lives;
                 }
