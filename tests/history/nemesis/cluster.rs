@@ -93,6 +93,7 @@ pub struct Cluster {
     // The order of the fields is the order in which they are stopped.
     pub nodes: Vec<Node>,
     pub redis: Mutex<RedisServer>,
+    pub redis_addr: String,
     /// What some proxies are made to take for their Redis, and what the first one is made a replica of.
     pub other_redis: RedisServer,
     pub shards: Vec<Mutex<PostgresServer>>,
@@ -116,6 +117,7 @@ impl Cluster {
         let urls: Vec<String> = shards.iter().map(PostgresServer::create_database).collect();
         let cluster = Cluster {
             nodes: (0..PROXIES).map(|_| Node::start(&redis, &urls)).collect(),
+            redis_addr: redis.addr(),
             redis: Mutex::new(redis),
             other_redis: RedisServer::start(),
             shards: shards.into_iter().map(Mutex::new).collect(),

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::availability::Touched;
 use super::cluster::{Cluster, Node};
 use super::{PROXIES, SHARDS, sql};
-use crate::harness::{Cut, Direction, FaultProxy, Silence};
+use crate::harness::{Cut, Direction, FaultProxy, RedisServer, Silence};
 
 /// Every kind of fault, by the name that `NEMESIS_FAULTS` has for it, and how many milliseconds it lasts.
 pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 18] = [
@@ -198,25 +198,31 @@ impl Fault {
     }
 
     /// Does it, for as long as it shall last, and undoes it. `keys` are those in use on each shard.
+    ///
+    /// It holds the server that it is done to: another fault of that server waits until this one has ended.
     pub fn happen(&self, cluster: &Cluster, lasts: Duration, keys: &[Vec<String>]) {
         match self {
-            Fault::RedisKill => restart_redis(cluster, lasts),
+            Fault::RedisKill => restart_redis(&mut cluster.redis(), lasts),
             Fault::RedisSnapshot => {
-                cluster.redis().save();
+                let mut redis = cluster.redis();
+                redis.save();
                 std::thread::sleep(lasts * 2 / 3);
-                restart_redis(cluster, lasts / 3);
-                cluster.redis().forget_saved();
+                restart_redis(&mut redis, lasts / 3);
+                redis.forget_saved();
             }
             Fault::RedisPause => {
-                cluster.redis().pause();
+                let mut redis = cluster.redis();
+                redis.pause();
                 std::thread::sleep(lasts);
-                cluster.redis().resume();
+                redis.resume();
             }
             Fault::RedisFlush => {
                 cluster.redis().conn().run("FLUSHALL");
             }
-            Fault::RedisEvict { is_full } => starve_redis(cluster, lasts, *is_full),
-            Fault::RedisDemote => demote_redis(cluster, lasts),
+            Fault::RedisEvict { is_full } => starve_redis(&cluster.redis(), lasts, *is_full),
+            Fault::RedisDemote => {
+                demote_redis(&cluster.redis(), &cluster.other_redis.addr(), lasts);
+            }
             Fault::RedisSecond { proxies } => second_redis(cluster, proxies, lasts),
             Fault::ToRedis { proxies, trouble } => {
                 disturb(
@@ -237,9 +243,10 @@ impl Fault {
                 );
             }
             Fault::ShardPause(shard) => {
-                cluster.shard(*shard).pause();
+                let server = cluster.shard(*shard);
+                server.pause();
                 std::thread::sleep(lasts);
-                cluster.shard(*shard).resume();
+                server.resume();
             }
             Fault::ShardKill(shard) => {
                 let mut server = cluster.shard(*shard);
@@ -248,19 +255,24 @@ impl Fault {
                 server.start_again();
             }
             Fault::ShardSession(shard) => {
-                cluster.shard(*shard).kill_a_session();
+                let server = cluster.shard(*shard);
+                server.kill_a_session();
                 sql::wait_until_up(&cluster.urls[*shard]);
             }
-            Fault::RowLock(shard) => sql::hold_rows(&cluster.urls[*shard], &keys[*shard], lasts),
+            Fault::RowLock(shard) => {
+                let _running = cluster.shard(*shard);
+                sql::hold_rows(&cluster.urls[*shard], &keys[*shard], lasts);
+            }
             Fault::ProxyKill(proxy) => {
                 cluster.nodes[*proxy].proxy().kill();
                 std::thread::sleep(lasts);
                 cluster.nodes[*proxy].start_again();
             }
             Fault::ProxyPause(proxy) => {
-                cluster.nodes[*proxy].proxy().signal(Signal::SIGSTOP);
+                let mut paused = cluster.nodes[*proxy].proxy();
+                paused.signal(Signal::SIGSTOP);
                 std::thread::sleep(lasts);
-                cluster.nodes[*proxy].proxy().signal(Signal::SIGCONT);
+                paused.signal(Signal::SIGCONT);
             }
         }
     }
@@ -294,16 +306,14 @@ fn disturb(links: Vec<&FaultProxy>, trouble: Trouble, lasts: Duration) {
     }
 }
 
-fn restart_redis(cluster: &Cluster, down: Duration) {
-    let mut redis = cluster.redis();
+fn restart_redis(redis: &mut RedisServer, down: Duration) {
     redis.crash();
     std::thread::sleep(down);
     redis.start_again();
 }
 
 /// Keeps the memory limit just below what is used, or at nothing.
-fn starve_redis(cluster: &Cluster, lasts: Duration, is_full: bool) {
-    let redis = cluster.redis();
+fn starve_redis(redis: &RedisServer, lasts: Duration, is_full: bool) {
     let mut conn = redis.conn();
     conn.run("CONFIG SET maxmemory-policy allkeys-random");
     let end = Instant::now() + lasts;
@@ -323,10 +333,8 @@ fn starve_redis(cluster: &Cluster, lasts: Duration, is_full: bool) {
     conn.run("CONFIG SET maxmemory 0");
 }
 
-fn demote_redis(cluster: &Cluster, lasts: Duration) {
-    let redis = cluster.redis();
+fn demote_redis(redis: &RedisServer, master: &str, lasts: Duration) {
     let mut conn = redis.conn();
-    let master = cluster.other_redis.addr();
     let (host, port) = master.split_once(':').expect("host:port");
     conn.run(&format!("REPLICAOF {host} {port}"));
     std::thread::sleep(lasts);
@@ -336,7 +344,7 @@ fn demote_redis(cluster: &Cluster, lasts: Duration) {
 }
 
 fn second_redis(cluster: &Cluster, proxies: &[usize], lasts: Duration) {
-    let home = cluster.redis().addr();
+    let home = cluster.redis_addr.clone();
     let links = links(cluster, proxies, |node| &node.to_redis);
     for (target, wait) in [(cluster.other_redis.addr(), lasts), (home, Duration::ZERO)] {
         for link in &links {

@@ -59,7 +59,7 @@ pub enum Finding {
 }
 
 /// Who the readers after a round are, in what is printed.
-const JUDGE: usize = 99;
+pub const JUDGE: usize = 99;
 
 /// Judges rounds. What was written once is looked for when its round is over, and again a round later.
 pub struct Judge<'a> {

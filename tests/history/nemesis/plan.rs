@@ -16,6 +16,19 @@ pub struct Planned {
     pub fault: Fault,
 }
 
+impl Planned {
+    /// Whether both do something to the same part at the same time.
+    fn collides(&self, other: &Planned) -> bool {
+        let parts: Vec<Part> = other.fault.parts();
+        let is_shared = self.fault.parts().iter().any(|part| parts.contains(part));
+        let end = |planned: &Planned| planned.at + planned.lasts + RESTART;
+        is_shared && self.at < end(other) && other.at < end(self)
+    }
+}
+
+/// What a server needs to be back after a fault. If it takes longer, the next fault waits.
+const RESTART: Duration = Duration::from_millis(500);
+
 /// An endless sequence of storms, each of several faults that overlap.
 ///
 /// Every other storm leaves Redis alone: the cache needs time to be in use again, and what happens while it is in use
@@ -56,7 +69,7 @@ impl Bag {
 }
 
 /// Faults begin within this time of their storm.
-const BEGINNINGS_MS: u64 = 3500;
+const BEGINNINGS_MS: u64 = 4500;
 
 /// Faults of a storm.
 const FAULTS: std::ops::RangeInclusive<usize> = 5..=9;
@@ -76,21 +89,14 @@ impl Plan {
     /// The next storm, and the calm after it.
     pub fn storm(&mut self) -> (Vec<Planned>, Duration) {
         let mut storm: Vec<Planned> = Vec::new();
-        let mut taken: Vec<Part> = Vec::new();
         let leaves_redis = self.storms % 2 == 1;
         self.storms += 1;
         for _ in 0..self.random.usize(FAULTS) {
-            let is_of_redis = !leaves_redis && self.random.bool();
+            let is_of_redis = !leaves_redis && self.random.u32(0..3) > 0;
             let Some(kind) = self.kind(is_of_redis) else {
                 break;
             };
             let fault = self.fault(kind);
-            let parts = fault.parts();
-            if parts.iter().any(|part| taken.contains(part)) {
-                self.bag(kind.is_of_redis()).put_back(kind);
-                continue;
-            }
-            taken.extend(parts);
             let (_, _, lasts) = KINDS
                 .iter()
                 .find(|(known, ..)| *known == kind)
@@ -101,12 +107,17 @@ impl Plan {
                 // Longer than the second for which it may trust what it knew.
                 lasts = lasts.max(1500);
             }
-            storm.push(Planned {
+            let planned = Planned {
                 at: Duration::from_millis(self.random.u64(0..BEGINNINGS_MS)),
                 lasts: Duration::from_millis(lasts),
                 kind,
                 fault,
-            });
+            };
+            if storm.iter().any(|other| other.collides(&planned)) {
+                self.bag(kind.is_of_redis()).put_back(kind);
+            } else {
+                storm.push(planned);
+            }
         }
         (storm, Duration::from_millis(self.random.u64(1500..3000)))
     }

@@ -43,7 +43,8 @@ fn linearizable_and_durable_under_faults() {
     let seconds = variable("NEMESIS_SECONDS").unwrap_or(24);
     run(
         Duration::from_secs(seconds),
-        variable("NEMESIS_SEED").unwrap_or(1),
+        // Of the first seeds the one that has most kinds of faults within that time: 17 of 18.
+        variable("NEMESIS_SEED").unwrap_or(25),
     );
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::PROXIES;
 use super::availability::{Gap, Gaps};
-use super::judge::Finding;
+use super::judge::{Finding, JUDGE};
 use super::storm::Record;
 use crate::checker::Nanos;
 
@@ -89,7 +90,7 @@ pub fn describe(finding: &Finding, record: &Record) -> String {
                 })
                 .collect();
             format!(
-                "{key} is not linearizable: {violation}  faults until then:\n{}",
+                "{key} is not linearizable (client n is at proxy n % {PROXIES}, {JUDGE} asks all): {violation}  faults until then:\n{}",
                 faults.join("\n")
             )
         }
