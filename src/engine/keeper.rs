@@ -86,13 +86,23 @@ impl Keeper {
                 },
                 Some(Err(reason)) => reason,
             };
-            // Once an outage; that the shard is down is told by its breaker.
-            if memory.trouble.as_ref() != Some(&trouble) {
-                tracing::debug!(shard = %self.shard.id(), reason = %trouble, "its view of the cache can't be read");
-                memory.trouble = Some(trouble);
-            }
+            self.log_trouble(trouble, &mut memory);
             let _ = stop.run_until_cancelled(sleep(JOIN_AGAIN_AFTER)).await;
         }
+    }
+
+    /// Once an outage. While the shard is down, its breaker has said so already.
+    fn log_trouble(&self, trouble: String, memory: &mut Memory) {
+        let shard = self.shard.id();
+        if memory.trouble.as_ref() == Some(&trouble) {
+            return;
+        }
+        if self.shard.state().is_ok() {
+            tracing::warn!(%shard, reason = %trouble, "its view of the cache can't be read");
+        } else {
+            tracing::debug!(%shard, reason = %trouble, "its view of the cache can't be read");
+        }
+        memory.trouble = Some(trouble);
     }
 
     async fn join(&self) -> Result<Membership, String> {
@@ -125,6 +135,10 @@ impl Keeper {
             let seen = session.look().await?;
             memory.trouble = None;
             self.clock.observe(asked.0, seen.now);
+            if let (Some(view), false) = (seen.view, self.is_in_process) {
+                // First of all: everything else takes time, and the lease is short.
+                self.renew(view, &seen, asked.1, memory);
+            }
             if seen.has_notes {
                 self.noted.notify_one();
             }
@@ -141,13 +155,13 @@ impl Keeper {
                 self.stay_alone(&others);
                 continue;
             }
-            let Some(view) = seen.view else {
-                self.found(session, sight, memory).await?;
-                continue;
-            };
-            self.renew(view, &seen, asked.1, memory);
-            self.change(session, view, seen.age, &others, memory)
-                .await?;
+            match seen.view {
+                Some(view) => {
+                    self.change(session, view, seen.age, &others, memory)
+                        .await?;
+                }
+                None => self.found(session, sight, memory).await?,
+            }
         }
     }
 
