@@ -3,7 +3,7 @@
 //!
 //! The faults follow from a seed, which is printed; `NEMESIS_SEED` runs them again. `NEMESIS_FAULTS` names those that
 //! shall happen (all by default, see `fault::KINDS`; `none` for a calm run), `NEMESIS_SECONDS` how long the short run
-//! is, `SOAK_MINUTES` how long the soak.
+//! is, `SOAK_MINUTES` how long the soak. With `NEMESIS_TELL` set, each fault is told of.
 
 mod availability;
 mod client;

@@ -116,7 +116,7 @@ fn run(length: Duration, seed: u64) {
         clock: Clock::start(),
         workload: Workload::default(),
         availability: Availability::default(),
-        record: Record::default(),
+        record: Record::new(std::env::var_os("NEMESIS_TELL").is_some()),
         round: RwLock::new(Arc::new(Round::new(0))),
         is_calm: AtomicBool::new(false),
         is_over: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Lets the planned faults happen, and remembers them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,17 +21,34 @@ pub struct Happened {
     pub what: String,
 }
 
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |nanos: Nanos| nanos as f64 / 1e6;
+        let (begin, end) = (ms(self.begin), ms(self.end));
+        write!(f, "  {begin:>12.3} .. {end:>12.3} ms  {}", self.what)
+    }
+}
+
 /// All faults of a run.
 #[derive(Default)]
 pub struct Record {
     counts: Mutex<BTreeMap<&'static str, u64>>,
     recent: Mutex<VecDeque<Happened>>,
+    /// Whether each is told of when it has ended.
+    tells: bool,
 }
 
 /// More than happen while a round is under way and is judged.
 const REMEMBERED: usize = 200;
 
 impl Record {
+    pub fn new(tells: bool) -> Record {
+        Record {
+            tells,
+            ..Record::default()
+        }
+    }
+
     fn add(&self, planned: &Planned, begin: Nanos, end: Nanos) {
         let (_, name, _) = KINDS
             .iter()
@@ -43,11 +61,15 @@ impl Record {
             .entry(name)
             .or_default() += 1;
         let mut recent = self.recent.lock().expect("nobody panics here");
-        recent.push_back(Happened {
+        let happened = Happened {
             begin,
             end,
             what: format!("{:?}", planned.fault),
-        });
+        };
+        if self.tells {
+            println!("{happened}");
+        }
+        recent.push_back(happened);
         if recent.len() > REMEMBERED {
             recent.pop_front();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::PROXIES;
 use super::availability::{Gap, Gaps};
 use super::judge::{Finding, JUDGE};
-use super::storm::Record;
+use super::storm::{Happened, Record};
 use crate::checker::Nanos;
 
 /// Counts of a run.
@@ -77,18 +77,7 @@ pub fn describe(finding: &Finding, record: &Record) -> String {
         Finding::NotLinearizable { key, violation } => {
             let at = violation.at.answer.unwrap_or(violation.at.call);
             let faults = record.between(at.saturating_sub(LAID), at);
-            let faults: Vec<String> = faults
-                .iter()
-                .map(|fault| {
-                    let ms = |nanos: Nanos| nanos as f64 / 1e6;
-                    format!(
-                        "  {:>12.3} .. {:>12.3} ms  {}",
-                        ms(fault.begin),
-                        ms(fault.end),
-                        fault.what
-                    )
-                })
-                .collect();
+            let faults: Vec<String> = faults.iter().map(Happened::to_string).collect();
             format!(
                 "{key} is not linearizable (client n is at proxy n % {PROXIES}, {JUDGE} asks all): {violation}  faults until then:\n{}",
                 faults.join("\n")
