@@ -474,3 +474,53 @@ fn a_lost_session_fails_at_once_and_a_silent_one_in_time() {
     assert!(begun.elapsed() < Duration::from_secs(8));
     drop(stopped);
 }
+
+/// Notes settings of each session that writes to the table.
+fn spy(sql: &mut Client, table: &str) {
+    sql.batch_execute(&format!(
+        "create table if not exists spied (name text, setting text);
+            create function spy_{table}() returns trigger language plpgsql as $$ begin
+                insert into spied select s, current_setting(s) from unnest(array['synchronous_commit',
+                    'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout']) as s;
+                return null; end $$;
+            create trigger spy after insert or update on {table} for each row execute function spy_{table}();"
+    ))
+    .unwrap();
+}
+
+fn spied(sql: &mut Client) -> Vec<String> {
+    let query = "delete from spied returning setting";
+    let rows = sql.query(query, &[]).unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn a_change_of_the_view_waits_for_the_disk_where_other_commits_do_not() {
+    let blank = Blank::postgres();
+    let mut sql = blank.sql();
+    let alter = "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$";
+    sql.batch_execute(alter).unwrap();
+    let library = blank.open();
+    spy(&mut sql, "respgres_view");
+    let member = library.join();
+    assert_eq!(library.run(member.found(None)), Ok(true));
+    assert_eq!(spied(&mut sql)[0], "on");
+}
+
+#[test]
+fn the_server_is_told_to_notice_soon_when_a_proxys_host_vanishes() {
+    let blank = Blank::postgres();
+    let library = blank.open();
+    let mut sql = blank.sql();
+    spy(&mut sql, "respgres_kv");
+    write(&library, "key", "value");
+    let pooled = spied(&mut sql);
+    spy(&mut sql, "respgres_members");
+    let member = library.join();
+    assert_eq!(spied(&mut sql), pooled);
+    let [_, idle, interval, count, user_timeout] =
+        [0, 1, 2, 3, 4].map(|n| pooled[n].parse::<u32>().unwrap_or(0));
+    assert!((1..=10).contains(&(idle + interval * count)), "{pooled:?}");
+    assert!((1..=10_000).contains(&user_timeout), "{pooled:?}");
+    drop(member);
+}
