@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::harness::{Conn, Setup, args, eventually, with_reference};
+use crate::harness::{Conn, Setup, args, eventually, pg, with_reference};
 
 with_reference!(
     ttl_tells_an_absent_key_from_one_without_expiry,
@@ -393,4 +393,23 @@ fn an_expiry_that_was_moved_ends_at_the_new_time(setup: Setup) {
         conn.run("MGET later never overwritten"),
         "[\"value\", \"value\", \"other\"]"
     );
+}
+
+/// What was answered as expired stays away, also when a command that still found it commits late.
+#[test]
+fn a_key_that_was_absent_by_expiry_does_not_come_back() {
+    let it = Setup::postgres().shards(1).start();
+    let slow = "create function slowly() returns trigger language plpgsql as
+                    'begin perform pg_sleep(1.5); return new; end';
+                create trigger slowly before update on respgres_kv
+                    for each row execute function slowly()";
+    pg(&it.urls()[0]).unwrap().batch_execute(slow).unwrap();
+    let mut conn = it.conn();
+    assert_eq!(conn.run("SET key value PX 600"), "+OK");
+    let mut other = it.conn();
+    let persisted = std::thread::spawn(move || other.run("PERSIST key"));
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    let seen = conn.get("key");
+    let persisted = persisted.join().unwrap();
+    assert_eq!(seen, conn.get("key"), "PERSIST answered {persisted}");
 }

@@ -12,7 +12,7 @@ mod statements;
 mod stored;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ use crate::routing::ShardId;
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
+
+/// How often a read may find that a key has expired which had not when it last looked.
+const EXPIRED_AGAIN_MAX: usize = 10;
 
 /// Up to this size of the table, rows are counted one by one (some 10 ms).
 const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
@@ -70,40 +73,81 @@ impl PostgresShard {
         })
     }
 
+    /// Reads the rows. One that has expired is not simply taken for absent: a transaction that
+    /// decided before the deadline may still commit, and the key would come back. So it is removed,
+    /// under its lock, as a sweep would a moment later; who locks it after that finds it expired.
     pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
-        match self.read_once(keys).await {
-            // The server closed an idle connection: a read can be repeated on another.
-            Err(Failure::Closed(_)) => self.read_once(keys).await,
-            other => other,
+        let keys: Vec<_> = keys.iter().map(|key| stored_key(key)).collect();
+        let mut live = HashMap::with_capacity(keys.len());
+        let mut now = None;
+        let mut to_read: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        for _ in 0..EXPIRED_AGAIN_MAX {
+            let expired = self.look(&to_read, &mut live, &mut now).await?;
+            if expired.is_empty() {
+                let rows = keys.iter().map(|key| live.get(&key[..]).cloned()).collect();
+                return Ok(Reading { rows, now });
+            }
+            let removed = self.remove_expired(&expired).await?;
+            to_read.retain(|key| expired.contains(*key) && !removed.contains(*key));
         }
+        Err(Failure::Refused(
+            "a key expired again and again while it was read".into(),
+        ))
     }
 
-    async fn read_once(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
-        let wanted: Vec<_> = keys.iter().map(|key| stored_key(key)).collect();
-        let parameter: Vec<&[u8]> = wanted.iter().map(AsRef::as_ref).collect();
-        let found = self
-            .on_connection(async |connection| {
-                let statement = connection.prepare_cached(statements::READ).await?;
-                connection.query(&statement, &[&parameter]).await
-            })
-            .await?;
-        let mut now = None;
-        let mut rows = HashMap::with_capacity(found.len());
+    /// Puts those rows of `keys` that live into `live`; returns the keys of those that have expired.
+    async fn look(
+        &self,
+        keys: &[&[u8]],
+        live: &mut HashMap<Vec<u8>, Row>,
+        now: &mut Option<Timestamp>,
+    ) -> Result<BTreeSet<Vec<u8>>, Failure> {
+        let found = match self.select(keys).await {
+            // The server closed an idle connection: a read can be repeated on another.
+            Err(Failure::Closed(_)) => self.select(keys).await?,
+            other => other?,
+        };
+        let mut expired = BTreeSet::new();
         for pg_row in &found {
             let at = timestamp(pg_row, 6)?;
-            now = now.max(Some(at));
+            *now = (*now).max(Some(at));
             let (key, row) = decode(pg_row)?;
             if row.is_live(at) {
-                rows.insert(key, row);
+                live.insert(key, row);
+            } else {
+                expired.insert(key);
             }
         }
-        Ok(Reading {
-            rows: parameter
-                .iter()
-                .map(|key| rows.get(*key).cloned())
-                .collect(),
-            now,
+        Ok(expired)
+    }
+
+    async fn select(&self, keys: &[&[u8]]) -> Result<Vec<PgRow>, Failure> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.on_connection(async |connection| {
+            let statement = connection.prepare_cached(statements::READ).await?;
+            connection.query(&statement, &[&keys]).await
         })
+        .await
+    }
+
+    /// Returns the keys whose rows are gone; the others were written again meanwhile, or removed by
+    /// somebody else.
+    async fn remove_expired(&self, keys: &BTreeSet<Vec<u8>>) -> Result<BTreeSet<Vec<u8>>, Failure> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let removed = self
+            .on_connection(async |connection| {
+                let remove = connection
+                    .prepare_cached(statements::REMOVE_EXPIRED)
+                    .await?;
+                connection.query(&remove, &[&keys]).await
+            })
+            .await?;
+        removed
+            .iter()
+            .map(|row| row.try_get::<_, Vec<u8>>(0).map_err(misread))
+            .collect()
     }
 
     pub(super) async fn count(&self) -> Result<u64, Failure> {

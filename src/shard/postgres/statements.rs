@@ -65,6 +65,13 @@ WHERE old.key = new.key";
 /// have made it since.
 pub(super) const REMOVE: &str = "DELETE FROM respgres_rows WHERE key = ANY($1::bytea[])";
 
+/// Deletes those of the rows that have expired, once whoever has locked them is done.
+pub(super) const REMOVE_EXPIRED: &str = "
+DELETE FROM respgres_rows WHERE key IN (
+    SELECT key FROM respgres_rows WHERE key = ANY($1::bytea[]) AND expires_at <= clock_timestamp()
+    ORDER BY key FOR UPDATE)
+RETURNING key";
+
 /// `now()` rather than `clock_timestamp()`: only a stable function can use the index. SKIP LOCKED:
 /// never in anybody's way, and no deadlock with a batch.
 pub(super) const SWEEP: &str = "

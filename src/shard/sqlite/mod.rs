@@ -85,17 +85,33 @@ impl SqliteShard {
     }
 
     pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
+        let (reading, has_expired) = Self::read_on(&self.reader, keys).await?;
+        if !has_expired {
+            return Ok(reading);
+        }
+        // A transaction that decided before the deadline may still commit, and the key would come
+        // back. On the writer's thread there is none under way.
+        let (reading, _) = Self::read_on(&self.writer, keys).await?;
+        Ok(reading)
+    }
+
+    /// Also tells whether rows were found that have expired.
+    async fn read_on(
+        worker: &mpsc::Sender<Job>,
+        keys: &[Bytes],
+    ) -> Result<(Reading, bool), Failure> {
         let keys = keys.to_vec();
-        run(&self.reader, move |connection| {
+        run(worker, move |connection| {
             let now = now();
-            let rows = keys
-                .iter()
-                .map(|key| Ok(row(connection, key)?.filter(|row| row.is_live(now))))
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(Reading {
-                rows,
-                now: Some(now),
-            })
+            let mut has_expired = false;
+            let mut rows = Vec::with_capacity(keys.len());
+            for key in &keys {
+                let found = row(connection, key)?;
+                has_expired |= found.as_ref().is_some_and(|row| !row.is_live(now));
+                rows.push(found.filter(|row| row.is_live(now)));
+            }
+            let now = Some(now);
+            Ok((Reading { rows, now }, has_expired))
         })
         .await
     }
