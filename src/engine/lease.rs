@@ -93,7 +93,8 @@ impl ViewLease {
         self.at(BootInstant::now())
     }
 
-    fn at(&self, now: BootInstant) -> Option<View> {
+    /// The view that may be used at `now`, a moment that has come.
+    pub(super) fn at(&self, now: BootInstant) -> Option<View> {
         let held = (*self.held.borrow())?;
         (held.from <= now && now < held.until).then_some(held.view)
     }

@@ -33,7 +33,7 @@ use clock::ShardClock;
 use drain::Drain;
 use keeper::Keeper;
 use lane::{Bounds, Lane, NotTaken};
-use lease::ViewLease;
+use lease::{BootInstant, ViewLease};
 use read::{Miss, ReadPath};
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem, WritePath};
@@ -288,9 +288,10 @@ impl Engine {
         let mut positions = Vec::with_capacity(keys.len());
         let mut entries = Vec::with_capacity(keys.len());
         let mut session: Option<(Instance, Session)> = None;
+        let now = BootInstant::now();
         for (position, key) in keys.iter().enumerate() {
             let shard = self.shard_of(key);
-            let Some(view) = self.view_to_read(shard) else {
+            let Some(view) = self.view_to_read(shard, now) else {
                 continue;
             };
             let Some(instance) = view.cache else { continue };
@@ -325,9 +326,9 @@ impl Engine {
     }
 
     /// The view in which entries of the shard may be read at this moment.
-    fn view_to_read(&self, shard: ShardId) -> Option<View> {
+    fn view_to_read(&self, shard: ShardId, now: BootInstant) -> Option<View> {
         let lease = &self.fronts.get(shard.index())?.cache.lease;
-        lease.now().or_else(|| {
+        lease.at(now).or_else(|| {
             let is_down = self.shards.all().get(shard.index())?.state().is_err();
             (self.settings.reads_when_shard_down && is_down).then(|| lease.last())?
         })
