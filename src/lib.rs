@@ -19,9 +19,9 @@
 //!
 //! [`server`] `connection.rs` reads the socket and lets [`resp::Scanner`] cut the buffer into
 //! requests; [`command::Command::parse`] understands each; `dispatch.rs` gathers the reads of the
-//! buffer; [`engine::Engine::read`] asks the [`cache`] for all of them in one round trip. What the
-//! cache does not know goes through the shard's read lane (`engine/read.rs`): lease, one SELECT on
-//! the [`shard`] for all keys that gathered, fill, answer.
+//! buffer; [`engine::Engine::read`] asks the [`cache`] for all of them in one round trip, in the
+//! [`view`] of each key's shard. What the cache does not know goes through the shard's read lane
+//! (`engine/read.rs`): lease, one SELECT on the [`shard`] for all keys that gathered, fill, answer.
 //!
 //! # How a SET travels
 //!
@@ -34,6 +34,8 @@
 //!
 //! - An acknowledged write is committed, and no cache holds anything older for its key.
 //! - Who reads a shard tells the cache what it saw before it answers.
+//! - The cache is used only in the view that the shard names, while the lease on it is valid
+//!   (`engine/shard_cache.rs`); one task a shard keeps it (`engine/keeper.rs`).
 //! - A read joins only a flight that has not been sent.
 //! - What a command does to a row is decided in [`command::mutation`] alone, under the row's lock.
 //! - Every queue, batch, wait and buffer has a bound.

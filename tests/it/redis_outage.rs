@@ -189,3 +189,75 @@ fn a_redis_that_refuses_its_password_is_a_cache_that_is_down() {
     wait_for_hits(&third);
     assert!(!third.log().contains("secret"), "{}", third.log());
 }
+
+/// The longest time that a command took while `disturb` ran, and how often one took more than a tenth of a second.
+fn stalls(proxy: &Proxy, disturb: impl FnOnce()) -> (std::time::Duration, usize) {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut longest = std::time::Duration::ZERO;
+    let mut long = 0;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut conn = proxy.conn();
+                    let mut took = Vec::new();
+                    let mut number = 0;
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        number += 1;
+                        let key = format!("client:{client}:{}", number % 10);
+                        let start = std::time::Instant::now();
+                        // None of them may fail.
+                        conn.set(&key, number.to_string());
+                        took.push(start.elapsed());
+                        let start = std::time::Instant::now();
+                        assert_eq!(conn.get(&key).unwrap(), number.to_string().as_bytes());
+                        took.push(start.elapsed());
+                    }
+                    took
+                })
+            })
+            .collect();
+        disturb();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for client in clients {
+            let took = client.join().unwrap();
+            longest = longest.max(*took.iter().max().unwrap());
+            let is_long = |took: &&std::time::Duration| took.as_millis() > 100;
+            long = long.max(took.iter().filter(is_long).count());
+        }
+    });
+    (longest, long)
+}
+
+/// An outage costs each client one stall, and no error. Prints how long it is (`--nocapture` shows it).
+#[test]
+fn an_outage_costs_a_stall_and_no_error() {
+    let mut redis = RedisServer::start();
+    let (proxy, _dir) = start(&redis);
+    wait_for_hits(&proxy);
+    for hangs in [false, true] {
+        let (longest, long) = stalls(&proxy, || {
+            if hangs {
+                redis.pause();
+            } else {
+                redis.crash();
+            }
+            wait_for_degraded(&proxy);
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        });
+        println!(
+            "Redis hangs: {hangs}; longest command {longest:?}, commands over 100 ms of one client: {long}"
+        );
+        assert!(long > 0, "there was no outage");
+        if hangs {
+            redis.resume();
+        } else {
+            redis.start_again();
+        }
+        let (longest, long) = stalls(&proxy, || wait_for_hits(&proxy));
+        println!(
+            "Redis back; longest command {longest:?}, commands over 100 ms of one client: {long}"
+        );
+    }
+}
