@@ -139,9 +139,6 @@ impl Keeper {
                 // First of all: everything else takes time, and the lease is short.
                 self.renew(view, &seen, asked.1, memory);
             }
-            if seen.has_notes {
-                self.noted.notify_one();
-            }
             if reported != Some(sight.cache) || !seen.is_registered {
                 session.report(sight.cache).await?;
                 reported = Some(sight.cache);
@@ -176,11 +173,7 @@ impl Keeper {
             return Ok(());
         }
         let asked = BootInstant::now();
-        if session.found(sight.cache).await? {
-            let view = View {
-                epoch: view::Epoch::FIRST,
-                cache: sight.cache,
-            };
+        if let Some(view) = session.found(sight.cache).await? {
             self.lease.renew(view, asked, Before::IsOver);
             memory.has_lease = true;
         }
@@ -233,7 +226,7 @@ impl Keeper {
                 .unwrap_or_else(Instant::now);
             if since.elapsed() >= DEAD_AFTER {
                 self.crash_points.pass("retire:before");
-                if session.retire(member.id).await? {
+                if session.retire(member.id).await?.is_some() {
                     tracing::info!(shard = %self.shard.id(), member = %member.id, "a proxy ended without signing off; what it left in the cache is fenced off");
                 }
                 self.crash_points.pass("retire:after");
@@ -260,10 +253,8 @@ impl Keeper {
         };
         self.crash_points.pass("change:before");
         let asked = BootInstant::now();
-        if session.change(view.epoch, cache).await? {
+        if let Some(view) = session.change(view.epoch, cache).await? {
             self.crash_points.pass("change:after");
-            let epoch = view::Epoch::new(view.epoch.number() + 1);
-            let view = View { epoch, cache };
             log_change(self.shard.id(), view, "by this proxy");
             self.metrics.view_changes.add(1);
             self.lease.renew(view, asked, Before::MayBeInUse);

@@ -56,9 +56,6 @@ pub struct Seen {
     /// Whether this proxy's row is still there. It is not after another one retired it, having
     /// found its session gone for a moment.
     pub is_registered: bool,
-    /// Whether there are notes of writes past the proxies. A notification may have come while
-    /// nobody listened.
-    pub has_notes: bool,
 }
 
 /// Another proxy of the shard.
@@ -68,6 +65,8 @@ pub struct Member {
     pub id: MemberId,
     /// The instance of the cache that it reported to reach.
     pub cache: Option<Instance>,
+    /// How long ago it reported that for the first time in a row, by the shard's clock.
+    pub reported_for: Duration,
     /// Whether its session is there.
     pub is_alive: bool,
     /// Whether it has looked at the view within the last 2 s. One that stands still has reported
@@ -87,7 +86,7 @@ pub struct Membership(pub(super) Session);
 
 #[derive(Debug)]
 pub(super) enum Session {
-    Postgres(postgres::Membership),
+    Postgres(Box<postgres::Membership>),
     Sqlite(sqlite::Membership),
 }
 
@@ -120,22 +119,27 @@ impl Membership {
         on_session!(self, session => session.others().await)
     }
 
-    /// Makes the first view, if there is none. True if this call made it.
+    /// Makes the first view, if there is none. Returns it if this call made it. When it returns,
+    /// the view is durable.
     ///
     /// # Errors
     ///
     /// The session is lost; the view may have been made.
-    pub async fn found(&self, cache: Option<Instance>) -> Result<bool, String> {
+    pub async fn found(&self, cache: Option<Instance>) -> Result<Option<View>, String> {
         on_session!(self, session => session.found(cache).await)
     }
 
-    /// Changes the view to the next epoch, if it is still that of `from`. True if this call did;
-    /// false if another was faster. When it returns, the change is durable.
+    /// Changes the view to the next epoch, if it is still that of `from`. Returns the view that
+    /// this call made; `None` if another was faster. When it returns, the change is durable.
     ///
     /// # Errors
     ///
     /// The session is lost; the view may have been changed.
-    pub async fn change(&self, from: Epoch, cache: Option<Instance>) -> Result<bool, String> {
+    pub async fn change(
+        &self,
+        from: Epoch,
+        cache: Option<Instance>,
+    ) -> Result<Option<View>, String> {
         on_session!(self, session => session.change(from, cache).await)
     }
 
@@ -151,15 +155,17 @@ impl Membership {
     /// Clears up after a member whose session is gone: ends what other sessions it still has, so
     /// that nothing of it commits late; then, in one transaction, deletes its row and changes the
     /// view to the next epoch with the same cache, so that what it committed without telling the
-    /// cache is not hidden for long.
+    /// cache is not hidden for long. A view that is off hides nothing, and is left as it is.
     ///
-    /// True if this call changed the view. False if the member lives after all, its sessions would
-    /// not end in time, another proxy was faster, or there is no view.
+    /// Returns the view that this call changed to. `None` if it changed none: the view is off or
+    /// there is none, another proxy was faster, or the member lives after all. Also if its sessions
+    /// are still there after half a second, or this role may not end them: then the row stays, a
+    /// warning with the member is logged once, and this is to be called again later.
     ///
     /// # Errors
     ///
-    /// The session is lost, or this role may not end the member's sessions.
-    pub async fn retire(&self, member: MemberId) -> Result<bool, String> {
+    /// The session is lost; the view may have been changed.
+    pub async fn retire(&self, member: MemberId) -> Result<Option<View>, String> {
         on_session!(self, session => session.retire(member).await)
     }
 

@@ -215,7 +215,7 @@ impl Shard {
             return Err("it has not been set up yet".into());
         }
         let session = match &self.backend {
-            Backend::Postgres(backend) => Session::Postgres(backend.join(cache).await?),
+            Backend::Postgres(backend) => Session::Postgres(Box::new(backend.join(cache).await?)),
             Backend::Sqlite(backend) => Session::Sqlite(backend.join(cache).await?),
         };
         Ok(Membership(session))

@@ -18,6 +18,7 @@ mod membership;
 mod outbox;
 mod outside_writes;
 mod pipelining;
+mod pooler;
 mod redis_outage;
 mod routing;
 mod servers;

@@ -1,6 +1,8 @@
 //! The members of a shard and the view that they agree on, driven through the library: a member
 //! can be held, or dropped, at points that no client could bring a proxy to.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,8 +10,10 @@ use postgres::Client;
 use respgres::command::{Mutation, Set, SetExpiry};
 use respgres::shard::{Member, MemberId, Membership};
 use respgres::view::{Epoch, Instance, View};
+use rusqlite::Connection;
 
 use crate::harness::{Library, PostgresServer, Scratch, Stopped, eventually, pg};
+use crate::pooler::Pooler;
 
 /// A blank shard over each of the backends, with a name for what is opened on it.
 struct Blank {
@@ -41,6 +45,74 @@ impl Blank {
     fn sql(&self) -> Client {
         pg(&self.url).unwrap()
     }
+
+    /// A role that may do little besides using the tables, with at most so many sessions.
+    #[track_caller]
+    fn limited(&self, sessions: i32) -> String {
+        let role = self.role();
+        self.execute(&format!(
+            "create role {role} login connection limit {sessions};
+                grant all on schema public to {role};
+                grant all on all tables in schema public to {role};"
+        ));
+        self.url.replace("respgres@", &format!("{role}@"))
+    }
+
+    fn role(&self) -> String {
+        format!("limited_{}", self.url.rsplit('/').next().unwrap())
+    }
+
+    /// Runs a statement past the library.
+    #[track_caller]
+    fn execute(&self, statement: &str) {
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => Connection::open(path)
+                .unwrap()
+                .execute_batch(statement)
+                .unwrap(),
+            None => self.sql().batch_execute(statement).unwrap(),
+        }
+    }
+
+    /// When the only member last reported something new, as the column has it.
+    #[track_caller]
+    fn reported_at(&self) -> String {
+        let query = "select cast(reported_at as text) from respgres_members";
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let sql = Connection::open(path).unwrap();
+                sql.query_row(query, [], |row| row.get(0)).unwrap()
+            }
+            None => self.sql().query_one(query, &[]).unwrap().get(0),
+        }
+    }
+}
+
+/// How many changes led to this epoch; its other half is random.
+fn counter(view: View) -> u64 {
+    view.epoch.number() >> 32
+}
+
+#[track_caller]
+fn found(library: &Library, member: &Membership, cache: Option<Instance>) -> View {
+    let found = library.run(member.found(cache)).unwrap();
+    let view = found.expect("there was none");
+    assert_eq!((counter(view), view.cache), (1, cache));
+    view
+}
+
+#[track_caller]
+fn changed(
+    library: &Library,
+    member: &Membership,
+    from: View,
+    cache: Option<Instance>,
+) -> Option<View> {
+    let changed = library.run(member.change(from.epoch, cache)).unwrap();
+    if let Some(view) = changed {
+        assert_eq!((counter(view), view.cache), (counter(from) + 1, cache));
+    }
+    changed
 }
 
 fn instance(digit: char) -> Option<Instance> {
@@ -74,7 +146,12 @@ fn view(library: &Library, membership: &Membership) -> Option<View> {
 
 #[track_caller]
 fn others(library: &Library, membership: &Membership) -> Vec<Member> {
-    library.run(membership.others()).unwrap()
+    let others = library.run(membership.others()).unwrap();
+    let timeless = |other| Member {
+        reported_for: Duration::ZERO,
+        ..other
+    };
+    others.into_iter().map(timeless).collect()
 }
 
 /// Waits until the server has noticed that a member's session is gone.
@@ -103,70 +180,177 @@ fn sessions_doing(sql: &mut Client, member: MemberId, statement: &str) -> Vec<i3
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged on this thread meanwhile, as a warning or worse.
+fn logged(work: impl FnOnce()) -> String {
+    let log = Arc::new(Mutex::new(Vec::<u8>::new()));
+    let shared = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || Log(Arc::clone(&shared)))
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    String::from_utf8(log.lock().unwrap().clone()).unwrap()
+}
+
 fn the_first_view_is_made_once_and_changed_only_from_the_epoch_that_it_has(blank: &Blank) {
     let library = blank.open();
     let member = library.join();
     assert_eq!(view(&library, &member), None);
     assert_eq!(
         library.run(member.change(Epoch::FIRST, instance('a'))),
-        Ok(false)
+        Ok(None)
     );
-    assert_eq!(library.run(member.found(instance('a'))), Ok(true));
-    assert_eq!(library.run(member.found(instance('b'))), Ok(false));
-    let first = View {
-        epoch: Epoch::FIRST,
-        cache: instance('a'),
-    };
+    let first = found(&library, &member, instance('a'));
+    assert_eq!(library.run(member.found(instance('b'))), Ok(None));
     assert_eq!(view(&library, &member), Some(first));
     std::thread::sleep(Duration::from_millis(50));
     let seen = library.run(member.look()).unwrap();
     assert!(seen.age >= Duration::from_millis(50) && seen.age < Duration::from_secs(30));
-    assert!(seen.is_registered && !seen.has_notes);
+    assert!(seen.is_registered);
 
-    assert_eq!(library.run(member.change(Epoch::FIRST, None)), Ok(true));
+    let second = changed(&library, &member, first, None).unwrap();
     let seen = library.run(member.look()).unwrap();
-    let second = View {
-        epoch: Epoch::new(2),
-        cache: None,
-    };
     assert_eq!(seen.view, Some(second));
     assert!(seen.age < Duration::from_millis(50), "{seen:?}");
-    assert_eq!(
-        library.run(member.change(Epoch::FIRST, instance('c'))),
-        Ok(false)
-    );
-    assert_eq!(
-        library.run(member.change(Epoch::new(3), instance('c'))),
-        Ok(false)
-    );
+    assert_eq!(changed(&library, &member, first, instance('c')), None);
+    let next = Epoch::new(second.epoch.number() + 1);
+    assert_eq!(library.run(member.change(next, instance('c'))), Ok(None));
     assert_eq!(view(&library, &member), Some(second));
     drop(member);
     let again = library.join();
     assert_eq!(view(&library, &again), Some(second), "it is stored");
+    let third = changed(&library, &again, second, instance('c')).unwrap();
+    assert_eq!(view(&library, &again), Some(third));
+}
+
+fn a_shard_that_lost_its_last_commits_has_no_epoch_again(blank: &Blank) {
+    let library = blank.open();
+    let member = library.join();
+    let mut seen = HashSet::new();
+    for _ in 0..5 {
+        let first = found(&library, &member, instance('a'));
+        assert!(seen.insert(first.epoch), "{first:?}");
+        for _ in 0..3 {
+            let second = changed(&library, &member, first, instance('b')).unwrap();
+            assert!(seen.insert(second.epoch), "{second:?}");
+            blank.execute(&format!("update respgres_view set epoch = {}", first.epoch));
+        }
+        blank.execute("delete from respgres_view");
+    }
+
+    // The same where a member is retired.
+    let first = found(&library, &member, instance('a'));
+    for _ in 0..3 {
+        let dead = add_dead(blank, &library, &member);
+        let second = library.run(member.retire(dead)).unwrap().unwrap();
+        assert_eq!((counter(second), second.cache), (2, instance('a')));
+        assert!(seen.insert(second.epoch), "{second:?}");
+        assert_eq!(view(&library, &member), Some(second));
+        blank.execute(&format!("update respgres_view set epoch = {}", first.epoch));
+    }
+    // The last number of all is not left for a negative one.
+    blank.execute(&format!("update respgres_view set epoch = {}", i64::MAX));
+    let last = view(&library, &member).unwrap();
+    let next = library.run(member.change(last.epoch, None)).unwrap();
+    assert_eq!(view(&library, &member), next);
+    assert!(next.is_some_and(|next| next.epoch != last.epoch));
+}
+
+/// Makes the row of a proxy that crashed, the only other one.
+#[track_caller]
+fn add_dead(blank: &Blank, library: &Library, membership: &Membership) -> MemberId {
+    blank.execute(if blank.url.starts_with("sqlite:") {
+        "insert into respgres_members (member, joined_at, reported_at) values ('0000002a', 0, 0)"
+    } else {
+        "insert into respgres_members (member, lock_number) values ('0000002a', 42)"
+    });
+    let [dead] = others(library, membership)[..] else {
+        panic!("there is one other member");
+    };
+    assert!(!dead.is_alive);
+    dead.id
+}
+
+fn a_view_that_is_off_is_not_changed_for_a_dead_member(blank: &Blank) {
+    let library = blank.open();
+    let member = library.join();
+    let off = found(&library, &member, None);
+    let dead = add_dead(blank, &library, &member);
+    assert_eq!(library.run(member.retire(dead)), Ok(None));
+    assert_eq!(others(&library, &member), []);
+    assert_eq!(view(&library, &member), Some(off));
+}
+
+fn a_member_reports_since_when_it_reaches_what_it_reaches(blank: &Blank) {
+    let library = blank.open();
+    let member = library.join();
+    let report = |cache| {
+        std::thread::sleep(Duration::from_millis(20));
+        library.run(member.report(cache)).unwrap();
+        blank.reported_at()
+    };
+    let joined = blank.reported_at();
+    assert_eq!(report(None), joined);
+    let reached = report(instance('a'));
+    assert_ne!(reached, joined);
+    assert_eq!(report(instance('a')), reached);
+    let other = report(instance('b'));
+    assert_ne!(other, reached);
+    let begun = Instant::now();
+    let lost = report(None);
+    assert_ne!(lost, other);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(report(None), lost);
+    drop((member, library));
+
+    let library = blank.open();
+    let member = library.join();
+    let others = library.run(member.others()).unwrap();
+    let [other] = others[..] else {
+        panic!("{others:?}")
+    };
+    assert!(
+        other.reported_for >= Duration::from_millis(300) && other.reported_for <= begun.elapsed(),
+        "{other:?}"
+    );
 }
 
 fn of_those_who_change_a_view_at_once_one_does(blank: &Blank) {
     let library = blank.open();
     let first = library.join();
-    assert_eq!(library.run(first.found(None)), Ok(true));
+    let mut last = found(&library, &first, None);
     // The other one is another proxy where several can be.
     let other = blank.url.starts_with("postgresql:").then(|| blank.open());
     let second = other.as_ref().unwrap_or(&library).join();
-    for round in 1..=50 {
-        let epoch = Epoch::new(round);
+    for _ in 0..50 {
         let (one, other) = library.run(async {
             tokio::join!(
-                first.change(epoch, instance('1')),
-                second.change(epoch, instance('2'))
+                first.change(last.epoch, instance('1')),
+                second.change(last.epoch, instance('2'))
             )
         });
         let (one, other) = (one.unwrap(), other.unwrap());
-        assert!(one ^ other, "{one} and {other}");
-        let expected = View {
-            epoch: Epoch::new(round + 1),
-            cache: instance(if one { '1' } else { '2' }),
-        };
-        assert_eq!(view(&library, &first), Some(expected));
+        assert!(one.is_some() ^ other.is_some(), "{one:?} and {other:?}");
+        let expected = (
+            counter(last) + 1,
+            instance(if one.is_some() { '1' } else { '2' }),
+        );
+        last = one.or(other).unwrap();
+        assert_eq!((counter(last), last.cache), expected);
+        assert_eq!(view(&library, &first), Some(last));
     }
 }
 
@@ -183,7 +367,7 @@ fn who_leaves_is_forgotten_and_who_crashes_is_not(blank: &Blank) {
     assert_ne!(crashed, left);
     let member = library.join();
     assert_eq!(others(&library, &member), []);
-    assert_eq!(library.run(member.found(instance('a'))), Ok(true));
+    found(&library, &member, instance('a'));
     assert_eq!(library.run(member.report(instance('b'))), Ok(()));
     drop((member, library));
 
@@ -193,24 +377,22 @@ fn who_leaves_is_forgotten_and_who_crashes_is_not(blank: &Blank) {
     let dead = Member {
         id: crashed,
         cache: instance('b'),
+        reported_for: Duration::ZERO,
         is_alive: false,
         is_active: false,
     };
     assert_eq!(others(&library, &member), [dead]);
     assert_eq!(
         library.run(member.retire(library.shards().member())),
-        Ok(false),
+        Ok(None),
         "nobody retires himself"
     );
     assert!(library.run(member.look()).unwrap().is_registered);
-    assert_eq!(library.run(member.retire(crashed)), Ok(true));
+    let next = library.run(member.retire(crashed)).unwrap().unwrap();
+    assert_eq!((counter(next), next.cache), (2, instance('a')));
     assert_eq!(others(&library, &member), []);
-    let next = View {
-        epoch: Epoch::new(2),
-        cache: instance('a'),
-    };
     assert_eq!(view(&library, &member), Some(next));
-    assert_eq!(library.run(member.retire(crashed)), Ok(false), "once");
+    assert_eq!(library.run(member.retire(crashed)), Ok(None), "once");
     assert_eq!(view(&library, &member), Some(next));
 }
 
@@ -222,7 +404,7 @@ fn a_dead_member_is_retired_where_there_is_no_view_too(blank: &Blank) {
     let library = blank.open();
     let member = library.join();
     wait_until_dead(&library, &member, crashed);
-    assert_eq!(library.run(member.retire(crashed)), Ok(false));
+    assert_eq!(library.run(member.retire(crashed)), Ok(None));
     assert_eq!(others(&library, &member), []);
     assert_eq!(view(&library, &member), None);
 }
@@ -243,6 +425,9 @@ over_both!(
     of_those_who_change_a_view_at_once_one_does,
     who_leaves_is_forgotten_and_who_crashes_is_not,
     a_dead_member_is_retired_where_there_is_no_view_too,
+    a_shard_that_lost_its_last_commits_has_no_epoch_again,
+    a_view_that_is_off_is_not_changed_for_a_dead_member,
+    a_member_reports_since_when_it_reaches_what_it_reaches,
 );
 
 #[test]
@@ -267,20 +452,21 @@ fn a_member_that_lives_is_not_retired() {
     let (one, other) = (blank.open(), blank.open());
     let (living, member) = (one.join(), other.join());
     let id = one.shards().member();
-    assert_eq!(other.run(member.found(None)), Ok(true));
+    let first = found(&other, &member, instance('a'));
     let mut sql = blank.sql();
     let before = sessions(&mut sql, id);
     assert!(before.len() >= 2, "{before:?}");
-    assert_eq!(other.run(member.retire(id)), Ok(false));
+    assert_eq!(other.run(member.retire(id)), Ok(None));
     assert_eq!(sessions(&mut sql, id), before);
     let alive = Member {
         id,
         cache: None,
+        reported_for: Duration::ZERO,
         is_alive: true,
         is_active: true,
     };
     assert_eq!(others(&other, &member), [alive]);
-    assert_eq!(view(&one, &living).unwrap().epoch, Epoch::FIRST);
+    assert_eq!(view(&one, &living), Some(first));
     assert!(one.run(living.look()).unwrap().is_registered);
 }
 
@@ -290,7 +476,7 @@ fn what_a_dead_member_had_begun_does_not_commit() {
     let (one, other) = (blank.open(), blank.open());
     let (dying, member) = (one.join(), other.join());
     let id = one.shards().member();
-    assert_eq!(other.run(member.found(instance('a'))), Ok(true));
+    found(&other, &member, instance('a'));
     write(&one, "key", "before");
     // Its write waits for a lock, and would go on when it is given.
     let (mut holder, mut sql) = (blank.sql(), blank.sql());
@@ -310,18 +496,14 @@ fn what_a_dead_member_had_begun_does_not_commit() {
     drop(dying);
     wait_until_dead(&other, &member, id);
     assert!(!sessions(&mut sql, id).is_empty());
-    assert_eq!(other.run(member.retire(id)), Ok(true));
+    let next = other.run(member.retire(id)).unwrap().unwrap();
+    assert_eq!((counter(next), next.cache), (2, instance('a')));
     assert_eq!(sessions(&mut sql, id), [0; 0]);
     lock.commit().unwrap();
     assert!(one.run(writing).unwrap().is_err());
     let row = sql.query_one("select value from respgres_kv", &[]).unwrap();
     assert_eq!(row.get::<_, &[u8]>(0), b"before");
-    let seen = other.run(member.look()).unwrap();
-    let next = View {
-        epoch: Epoch::new(2),
-        cache: instance('a'),
-    };
-    assert_eq!(seen.view, Some(next));
+    assert_eq!(view(&other, &member), Some(next));
 }
 
 #[test]
@@ -330,7 +512,7 @@ fn a_member_whose_sessions_do_not_end_is_not_retired_before_they_have() {
     let (one, other) = (blank.open(), blank.open());
     let (dying, member) = (one.join(), other.join());
     let id = one.shards().member();
-    assert_eq!(other.run(member.found(None)), Ok(true));
+    let first = found(&other, &member, instance('a'));
     write(&one, "key", "value");
     drop(dying);
     wait_until_dead(&other, &member, id);
@@ -338,14 +520,152 @@ fn a_member_whose_sessions_do_not_end_is_not_retired_before_they_have() {
     let pids = sessions(&mut sql, id);
     let stopped = Stopped::stop(pids[0]);
     let begun = Instant::now();
-    assert_eq!(other.run(member.retire(id)), Ok(false));
-    assert!(begun.elapsed() > Duration::from_secs(2) && begun.elapsed() < Duration::from_secs(10));
-    assert_eq!(view(&other, &member).unwrap().epoch, Epoch::FIRST);
+    let log = logged(|| assert_eq!(other.run(member.retire(id)), Ok(None)));
+    let took = begun.elapsed();
+    assert!(log.contains(&format!("member={id}")), "{log}");
+    assert!(
+        took > Duration::from_millis(200) && took < Duration::from_millis(800),
+        "{took:?}"
+    );
+    assert_eq!(view(&other, &member), Some(first));
     assert_eq!(others(&other, &member).len(), 1);
     assert_eq!(sessions(&mut sql, id), [pids[0]]);
     drop(stopped);
-    assert_eq!(other.run(member.retire(id)), Ok(true));
-    assert_eq!(view(&other, &member).unwrap().epoch, Epoch::new(2));
+    let next = other.run(member.retire(id)).unwrap().unwrap();
+    assert_eq!(counter(next), 2);
+    assert_eq!(view(&other, &member), Some(next));
+}
+
+#[test]
+fn a_member_whose_sessions_may_not_be_ended_is_left_alone() {
+    let blank = Blank::postgres();
+    let one = blank.open();
+    let dying = one.join();
+    let id = one.shards().member();
+    write(&one, "key", "value");
+    let limited = blank.limited(-1);
+    let other = Library::open(&[&limited]);
+    let member = other.join();
+    let first = found(&other, &member, instance('a'));
+    drop(dying);
+    wait_until_dead(&other, &member, id);
+    let mut sql = blank.sql();
+    let before = sessions(&mut sql, id);
+    assert!(!before.is_empty());
+    let log = logged(|| {
+        for _ in 0..3 {
+            let begun = Instant::now();
+            assert_eq!(other.run(member.retire(id)), Ok(None));
+            assert!(begun.elapsed() < Duration::from_millis(500));
+        }
+    });
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(&format!("member={id}")), "{log}");
+    assert!(log.contains("terminate"), "{log}");
+    assert_eq!(sessions(&mut sql, id), before);
+    assert_eq!(view(&other, &member), Some(first));
+    assert_eq!(others(&other, &member).len(), 1);
+    // They end by themselves.
+    drop(one);
+    let next = eventually("it is retired", || other.run(member.retire(id)).unwrap());
+    assert_eq!(view(&other, &member), Some(next));
+}
+
+#[test]
+fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
+    let blank = Blank::postgres();
+    drop(blank.open());
+    let limited = blank.limited(3);
+    let library = Library::open(&[&limited]);
+    let shard = library.shard();
+    // The pool has all that the server gives.
+    let (mut holder, mut sql) = (blank.sql(), blank.sql());
+    let read = || {
+        let shard = library.shard();
+        library.spawn(async move { shard.read(&[Bytes::from_static(b"key")]).await })
+    };
+    let mut lock = holder.transaction().unwrap();
+    lock.execute("lock respgres_rows", &[]).unwrap();
+    let mut reading = [read(), read(), read()];
+    let id = library.shards().member();
+    eventually("three reads wait", || {
+        (sessions(&mut sql, id).len() == 3 && shard.pool_size() == 3).then_some(())
+    });
+    // A fourth one waits for a connection of theirs.
+    let mut fourth = read();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!fourth.is_finished());
+    lock.commit().unwrap();
+    for read in reading.iter_mut().chain([&mut fourth]) {
+        library.run(read).unwrap().unwrap();
+    }
+    let join = || {
+        let shard = library.shard();
+        library.run(async move { shard.join(None).await })
+    };
+    let refused = join().unwrap_err();
+    assert!(
+        refused.contains("53300") || refused.contains("too many"),
+        "{refused}"
+    );
+    assert!(refused.contains("to make room"), "{refused}");
+    assert_eq!(shard.pool_size(), 2);
+    // The pool does not take it back, however busy it is.
+    let mut lock = holder.transaction().unwrap();
+    lock.execute("lock respgres_rows", &[]).unwrap();
+    reading = [read(), read(), read()];
+    std::thread::sleep(Duration::from_millis(100));
+    let member = eventually("the server has room", || join().ok());
+    lock.commit().unwrap();
+    for read in reading {
+        library.run(read).unwrap().unwrap();
+    }
+    assert!(library.run(member.look()).unwrap().is_registered);
+    assert!(shard.pool_size() >= 1);
+    write(&library, "key", "value");
+    drop((member, library));
+
+    // The last connection stays.
+    eventually("its sessions are gone", || {
+        sessions(&mut sql, id).is_empty().then_some(())
+    });
+    blank.execute(&format!("alter role {} connection limit 1", blank.role()));
+    let library = Library::open(&[&limited]);
+    let shard = library.shard();
+    assert_eq!(shard.pool_size(), 1);
+    for _ in 0..3 {
+        let shard = library.shard();
+        let refused = library.run(async move { shard.join(None).await });
+        let refused = refused.unwrap_err();
+        assert!(refused.contains("DB_POOL_MAX_SIZE"), "{refused}");
+    }
+    assert_eq!(shard.pool_size(), 1);
+    write(&library, "key", "value");
+}
+
+#[test]
+fn behind_a_pooler_that_hands_out_sessions_by_the_transaction_nobody_joins() {
+    let blank = Blank::postgres();
+    let pooler = Pooler::start(&blank.url);
+    let library = Library::open(&[&pooler.url()]);
+    let join = || {
+        let shard = library.shard();
+        library.run(async move { shard.join(None).await })
+    };
+    pooler.hand_out_by_transaction(true);
+    let refused = join().unwrap_err();
+    assert!(refused.contains("pooler"), "{refused}");
+    pooler.hand_out_by_transaction(false);
+    let member = join().unwrap();
+    for _ in 0..3 {
+        library.run(member.look()).unwrap();
+    }
+    // As where there was no other client at first.
+    pooler.hand_out_by_transaction(true);
+    let refused = eventually("it looks at another session", || {
+        library.run(member.look()).err()
+    });
+    assert!(refused.contains("pooler"), "{refused}");
 }
 
 #[test]
@@ -354,8 +674,8 @@ fn of_those_who_retire_a_member_at_once_one_changes_the_view() {
     let proxies: Vec<Library> = (0..4).map(|_| blank.open()).collect();
     let members: Vec<Membership> = proxies.iter().map(Library::join).collect();
     let any = &proxies[0];
-    assert_eq!(any.run(members[0].found(None)), Ok(true));
-    for round in 1..=10 {
+    let mut last = found(any, &members[0], instance('a'));
+    for _ in 0..10 {
         let dying = blank.open();
         let id = dying.shards().member();
         drop(dying.join());
@@ -369,27 +689,33 @@ fn of_those_who_retire_a_member_at_once_one_changes_the_view() {
             )
         });
         let results = [results.0, results.1, results.2, results.3].map(Result::unwrap);
-        assert_eq!(results.iter().filter(|won| **won).count(), 1, "{results:?}");
-        assert_eq!(view(any, &members[0]).unwrap().epoch, Epoch::new(round + 1));
+        let winners: Vec<View> = results.into_iter().flatten().collect();
+        let [next] = winners[..] else {
+            panic!("{winners:?}")
+        };
+        assert_eq!(counter(next), counter(last) + 1);
+        assert_eq!(view(any, &members[0]), Some(next));
+        last = next;
     }
 }
 
-#[test]
-fn a_retirement_and_another_change_of_the_view_both_count() {
+/// Retires a member while another proxy has changed the view, and not committed yet. Returns what
+/// the retirement changed it to, and what it is then.
+fn retire_meanwhile(cache: Option<Instance>) -> (Option<View>, View) {
     let blank = Blank::postgres();
     let (dying, other) = (blank.open(), blank.open());
     drop(dying.join());
     let id = dying.shards().member();
     let member = other.join();
-    assert_eq!(other.run(member.found(instance('a'))), Ok(true));
+    found(&other, &member, instance('a'));
     wait_until_dead(&other, &member, id);
-    // Another proxy has changed the row, and not committed yet.
     let (mut holder, mut sql) = (blank.sql(), blank.sql());
     let mut change = holder.transaction().unwrap();
+    let cache = cache.map(|cache| cache.to_string());
     change
         .execute(
-            "update respgres_view set epoch = epoch + 1, cache = null",
-            &[],
+            "update respgres_view set epoch = 2::bigint << 32, cache = $1",
+            &[&cache],
         )
         .unwrap();
     let retiring = other.spawn(async move { (member.retire(id).await, member) });
@@ -399,12 +725,22 @@ fn a_retirement_and_another_change_of_the_view_both_count() {
     });
     change.commit().unwrap();
     let (retired, member) = other.run(retiring).unwrap();
-    assert_eq!(retired, Ok(true));
-    let both = View {
-        epoch: Epoch::new(3),
-        cache: None,
-    };
-    assert_eq!(view(&other, &member), Some(both));
+    assert_eq!(others(&other, &member), []);
+    (retired.unwrap(), view(&other, &member).unwrap())
+}
+
+#[test]
+fn a_retirement_and_another_change_of_the_view_both_count() {
+    let (retired, view) = retire_meanwhile(instance('b'));
+    assert_eq!(retired, Some(view));
+    assert_eq!((counter(view), view.cache), (3, instance('b')));
+}
+
+#[test]
+fn a_view_that_goes_off_during_a_retirement_is_left_so() {
+    let (retired, view) = retire_meanwhile(None);
+    assert_eq!(retired, None);
+    assert_eq!((counter(view), view.cache), (2, None));
 }
 
 #[test]
@@ -438,6 +774,7 @@ fn a_living_member_that_was_retired_learns_of_it_and_registers_again() {
     let alive = Member {
         id: library.shards().member(),
         cache: instance('a'),
+        reported_for: Duration::ZERO,
         is_alive: true,
         is_active: true,
     };
@@ -452,7 +789,7 @@ fn a_lost_session_fails_at_once_and_a_silent_one_in_time() {
     let mut sql = blank.sql();
     let id = library.shards().member();
     library.run(member.look()).unwrap();
-    let pids = sessions_doing(&mut sql, id, "respgres_outbox");
+    let pids = sessions_doing(&mut sql, id, "respgres_view");
     assert_eq!(pids.len(), 1);
     sql.execute("select pg_terminate_backend($1)", &[&pids[0]])
         .unwrap();
@@ -466,7 +803,7 @@ fn a_lost_session_fails_at_once_and_a_silent_one_in_time() {
 
     let member = library.join();
     library.run(member.look()).unwrap();
-    let pids = sessions_doing(&mut sql, id, "respgres_outbox");
+    let pids = sessions_doing(&mut sql, id, "respgres_view");
     assert_eq!(pids.len(), 1);
     let stopped = Stopped::stop(pids[0]);
     let begun = Instant::now();
@@ -503,7 +840,7 @@ fn a_change_of_the_view_waits_for_the_disk_where_other_commits_do_not() {
     let library = blank.open();
     spy(&mut sql, "respgres_view");
     let member = library.join();
-    assert_eq!(library.run(member.found(None)), Ok(true));
+    found(&library, &member, None);
     assert_eq!(spied(&mut sql)[0], "on");
 }
 

@@ -205,6 +205,47 @@ fn a_process_that_an_administrator_ends_may_have_committed() {
     assert!(!processes(&mut sql).contains(&process));
 }
 
+/// Makes the next statement or commit that writes a row fail, and end the session with that: an
+/// error of any kind can do so.
+fn end_sessions_of_writes(sql: &mut Client, trigger: &str) {
+    sql.batch_execute(&format!(
+        "drop trigger stall on respgres_kv;
+            create function fail() returns trigger language plpgsql as $$ begin
+                perform set_config('exit_on_error', 'on', false);
+                raise exception 'no more' using errcode = 'XX000'; end $$;
+            create {trigger} for each row execute function fail();"
+    ))
+    .unwrap();
+}
+
+#[test]
+fn a_session_that_an_error_ends_with_the_commit_under_way_may_have_committed() {
+    for mutation in [set("late", None), set("late", Some(Existence::Present))] {
+        let (library, mut sql, _) = stalling(PostgresServer::shared());
+        end_sessions_of_writes(
+            &mut sql,
+            "constraint trigger fail after update on respgres_kv deferrable initially deferred",
+        );
+        let process = only_process(&mut sql);
+        let orphan = orphan(library.run(write(library.shard(), mutation)));
+        library.run(library.shard().await_end(&orphan));
+        assert!(!processes(&mut sql).contains(&process));
+        assert_eq!(value(&mut sql).unwrap(), b"before");
+    }
+}
+
+#[test]
+fn nothing_happened_where_an_error_ended_the_session_before_the_commit_was_sent() {
+    let (library, mut sql, _) = stalling(PostgresServer::shared());
+    sql.batch_execute("delete from respgres_kv").unwrap();
+    end_sessions_of_writes(&mut sql, "trigger fail after insert on respgres_kv");
+    let process = only_process(&mut sql);
+    let conditional = set("late", Some(Existence::Absent));
+    assert_nothing_happened(library.run(write(library.shard(), conditional)));
+    assert!(!processes(&mut sql).contains(&process));
+    assert_eq!(value(&mut sql), None);
+}
+
 #[test]
 fn a_flush_that_is_given_up_is_waited_for_too() {
     let (library, mut sql, _) = stalling(PostgresServer::shared());

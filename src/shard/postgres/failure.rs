@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::Failure;
 
@@ -31,13 +31,26 @@ pub(super) fn classify(error: &tokio_postgres::Error) -> Failure {
         db_error.message(),
         db_error.code().code()
     );
+    // With a commit under way, the end of the session may have come after it.
+    if ends_session(db_error) {
+        return Failure::Closed(text);
+    }
     match db_error.code() {
-        // The server ended the session. With a commit under way, that may have come after it.
         &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
             Failure::Closed(text)
         }
         // A primary that became a standby: nothing was written, and nothing will be.
         &SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Unreachable(text),
         _ => Failure::Refused(text),
+    }
+}
+
+/// Whether the server ended the session, as it does for reasons of every SQLSTATE: a time-out, a
+/// lack of memory, `exit_on_error`.
+fn ends_session(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // What is no server may leave out the field that is not translated.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
     }
 }

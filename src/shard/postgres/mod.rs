@@ -14,7 +14,7 @@ mod write;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool_postgres::Timeouts;
@@ -37,6 +37,11 @@ pub(super) use session::ServerProcess;
 /// How often a read may find that a key has expired which had not when it last looked.
 const EXPIRED_AGAIN_MAX: usize = 10;
 
+/// A server that was full is asked for another connection of the pool after this, and how often one
+/// that becomes free is looked for until then.
+const HOLD_OFF: Duration = Duration::from_secs(1);
+const FREE_POLL: Duration = Duration::from_millis(5);
+
 /// Up to this size of the table, rows are counted one by one (some 10 ms).
 const COUNT_EXACTLY_MAX_BYTES: i64 = 16 * 1024 * 1024;
 
@@ -45,6 +50,7 @@ pub(super) struct PostgresShard {
     member: MemberId,
     dialer: Arc<Dialer>,
     connect_timeout: Duration,
+    pool_wait_timeout: Duration,
     pool: Pool,
     pool_min_size: usize,
     pool_max_size: usize,
@@ -67,6 +73,7 @@ impl PostgresShard {
             pool: pool::build(Arc::clone(&dialer), settings)?,
             dialer,
             connect_timeout: settings.connect_timeout,
+            pool_wait_timeout: settings.pool_wait_timeout,
             pool_min_size: settings.pool_min_size,
             pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
@@ -226,15 +233,38 @@ impl PostgresShard {
     }
 
     async fn connection(&self) -> Result<Object, Failure> {
-        match self.pool.get().await {
-            // The server takes no more connections. Those that are open work: wait for one of them.
-            Err(error) if pool::is_server_full(&error) && self.pool.status().size > 0 => {
-                self.pool.resize(self.pool.status().size);
-                self.pool.get().await
+        let begun = Instant::now();
+        loop {
+            match self.pool.get().await {
+                // The server takes no more connections. Those that are open work: wait for one of
+                // them. What the pool is resized to does not keep it from opening more, since it
+                // had leave to open those that it has not.
+                Err(error)
+                    if pool::is_server_full(&error)
+                        && self.pool.status().size > 0
+                        && begun.elapsed() < self.pool_wait_timeout =>
+                {
+                    self.pool.resize(self.pool.status().size);
+                    if !self.dialer.is_held_off() {
+                        self.dialer.hold_off(Some(HOLD_OFF));
+                    }
+                    tokio::time::sleep(FREE_POLL).await;
+                }
+                other => return other.map_err(pool::describe),
             }
-            other => other,
         }
-        .map_err(pool::describe)
+    }
+
+    /// Closes one connection of the pool, an idle one if there is any, and keeps it closed for a
+    /// while. False if it is the last one.
+    fn make_room(&self) -> bool {
+        let size = self.pool.status().size;
+        let is_last = size <= 1;
+        if !is_last {
+            self.pool.resize(size - 1);
+            self.dialer.hold_off(Some(HOLD_OFF));
+        }
+        !is_last
     }
 
     /// Runs `work` on a pooled connection with a bound on its time. A connection whose answer did

@@ -40,6 +40,9 @@ impl Manager for Sessions {
     type Error = NotConnected;
 
     async fn create(&self) -> Result<Connection, NotConnected> {
+        if self.dialer.is_held_off() {
+            return Err(NotConnected::HeldOff);
+        }
         let (client, connection) = self.dialer.dial().await?;
         let driving = tokio::spawn(async move {
             if let Err(error) = connection.await {

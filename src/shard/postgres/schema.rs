@@ -28,9 +28,11 @@ CREATE TABLE IF NOT EXISTS respgres_kv (
 /// The fill factor leaves room on each page, so that an overwrite can stay on it (a HOT update)
 /// and touches no index.
 ///
-/// `respgres_view` has one row once there is a view; `cache` is null while it is off.
+/// `respgres_view` has one row once there is a view; `epoch` is a counter, and in the lower 32 bits
+/// a random number; `cache` is null while it is off.
 /// `respgres_members` has a row for each proxy that has not said goodbye; the lock that shows it
-/// alive is `pg_locks` `classid` 1919251313, `objid` `lock_number`. `respgres_outbox` has a row for
+/// alive is `pg_locks` `classid` 1919251313, `objid` `lock_number`; `reported_at` is when `cache`
+/// became what it is. `respgres_outbox` has a row for
 /// each write past the proxies until they have told the cache; `key` is null for all keys.
 pub(super) const TABLES: &str = concat!(
     kv!(),
@@ -58,7 +60,8 @@ CREATE TABLE IF NOT EXISTS respgres_members (
     member text PRIMARY KEY,
     lock_number integer NOT NULL,
     cache text,
-    joined_at timestamptz NOT NULL DEFAULT now()
+    joined_at timestamptz NOT NULL DEFAULT now(),
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE IF NOT EXISTS respgres_outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

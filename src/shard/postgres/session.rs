@@ -1,7 +1,7 @@
 //! A new session: how it is dialled, what is set on it, and what is asked of it before it serves.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTlsStream;
@@ -64,6 +64,8 @@ pub(super) enum NotConnected {
     Postgres(tokio_postgres::Error),
     /// The server was reached, and is not one to use.
     Unfit(Failure),
+    /// The server was full a moment ago, and was not asked again.
+    HeldOff,
 }
 
 impl From<tokio_postgres::Error> for NotConnected {
@@ -75,21 +77,21 @@ impl From<tokio_postgres::Error> for NotConnected {
 impl NotConnected {
     /// Whether the server has as many sessions as it takes.
     pub(super) fn is_server_full(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+        match self {
+            Self::Postgres(error) => error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
+            Self::Unfit(_) => false,
+            Self::HeldOff => true,
+        }
     }
 }
 
 impl From<NotConnected> for Failure {
     fn from(error: NotConnected) -> Self {
         match error {
-            // Full is not down: its other sessions work.
-            NotConnected::Postgres(error)
-                if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) =>
-            {
-                Failure::Refused(described(&error))
-            }
-            NotConnected::Postgres(error) => Failure::Unreachable(described(&error)),
             NotConnected::Unfit(failure) => failure,
+            // Full is not down: its other sessions work.
+            error if error.is_server_full() => Failure::Refused(error.to_string()),
+            error => Failure::Unreachable(error.to_string()),
         }
     }
 }
@@ -99,6 +101,7 @@ impl std::fmt::Display for NotConnected {
         match self {
             Self::Postgres(error) => f.write_str(&described(error)),
             Self::Unfit(failure) => failure.fmt(f),
+            Self::HeldOff => f.write_str("the server takes no more connections"),
         }
     }
 }
@@ -114,6 +117,8 @@ pub(super) struct Dialer {
     config: Config,
     /// Who the database has to be, once that is known.
     identity: Arc<OnceLock<Identity>>,
+    /// The pool opens no connection until then.
+    held_off_until: Mutex<Option<Instant>>,
 }
 
 impl Dialer {
@@ -130,7 +135,29 @@ impl Dialer {
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(10))
             .tcp_user_timeout(TCP_USER_TIMEOUT);
-        Self { config, identity }
+        Self {
+            config,
+            identity,
+            held_off_until: Mutex::new(None),
+        }
+    }
+
+    /// Has the pool open no connection for a while, or any again.
+    pub(super) fn hold_off(&self, limit: Option<Duration>) {
+        let until = limit.map(|limit| Instant::now() + limit);
+        *self.lock_held_off() = until;
+    }
+
+    /// Whether the pool may open a connection.
+    pub(super) fn is_held_off(&self) -> bool {
+        self.lock_held_off()
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lock_held_off(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.held_off_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects. Nothing happens on the session unless the connection is driven.

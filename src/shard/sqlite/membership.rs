@@ -1,13 +1,36 @@
 //! The membership of a shard in an SQLite file. The file is locked for one process, so any other
 //! member in it is dead.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 use tokio::sync::mpsc;
 
 use super::{Job, SqliteShard, now, run};
 use crate::command::Timestamp;
 use crate::shard::member::{Member, MemberId, Seen, epoch_number, instance_of, view_of};
-use crate::view::{Epoch, Instance};
+use crate::view::{Epoch, Instance, View};
+
+/// As in PostgreSQL, an epoch is a counter, and in the lower 32 bits a random number.
+const FOUND: &str = "
+INSERT INTO respgres_view (singleton, epoch, cache, changed_at)
+VALUES (1, 1 << 32 | (random() & 4294967295), ?1, ?2)
+ON CONFLICT DO NOTHING RETURNING epoch, cache";
+
+const CHANGE: &str = "
+UPDATE respgres_view
+SET epoch = (((epoch >> 32) + 1) & 2147483647) << 32 | (random() & 4294967295),
+    cache = ?2, changed_at = ?3
+WHERE epoch = ?1 RETURNING epoch, cache";
+
+const RETIRE: &str = "
+UPDATE respgres_view
+SET epoch = (((epoch >> 32) + 1) & 2147483647) << 32 | (random() & 4294967295),
+    changed_at = ?1
+WHERE cache IS NOT NULL RETURNING epoch, cache";
+
+const REPORT: &str = "
+INSERT INTO respgres_members (member, cache, joined_at, reported_at) VALUES (?1, ?2, ?3, ?3)
+ON CONFLICT (member) DO UPDATE SET cache = excluded.cache, reported_at = excluded.reported_at
+WHERE cache IS NOT excluded.cache";
 
 pub(in crate::shard) struct Membership {
     member: MemberId,
@@ -54,26 +77,30 @@ impl Membership {
             age: now.since(changed_at),
             now,
             is_registered,
-            has_notes: false,
         })
     }
 
     pub(in crate::shard) async fn others(&self) -> Result<Vec<Member>, String> {
         let member = self.member.to_string();
-        let rows: Vec<(String, Option<String>)> = self
+        let rows: Vec<(String, Option<String>, i64)> = self
             .run(move |connection| {
                 connection
-                    .prepare("SELECT member, cache FROM respgres_members WHERE member <> ?1")?
-                    .query_map([member], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .prepare(
+                        "SELECT member, cache, reported_at FROM respgres_members
+                            WHERE member <> ?1",
+                    )?
+                    .query_map([member], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                     .collect()
             })
             .await?;
+        let now = now();
         rows.iter()
-            .filter_map(|(member, cache)| Some((MemberId::parse(member)?, cache)))
-            .map(|(id, cache)| {
+            .filter_map(|(member, cache, at)| Some((MemberId::parse(member)?, cache, at)))
+            .map(|(id, cache, reported_at)| {
                 Ok(Member {
                     id,
                     cache: instance_of(cache.as_deref())?,
+                    reported_for: now.since(Timestamp::from_micros(*reported_at)),
                     is_alive: false,
                     is_active: false,
                 })
@@ -81,14 +108,12 @@ impl Membership {
             .collect()
     }
 
-    pub(in crate::shard) async fn found(&self, cache: Option<Instance>) -> Result<bool, String> {
-        self.run(move |connection| {
-            let made = connection.execute(
-                "INSERT INTO respgres_view (singleton, epoch, cache, changed_at)
-                    VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                params![epoch_number(Epoch::FIRST), text(cache), now().micros()],
-            )?;
-            Ok(made > 0)
+    pub(in crate::shard) async fn found(
+        &self,
+        cache: Option<Instance>,
+    ) -> Result<Option<View>, String> {
+        self.change_view(move |transaction| {
+            in_view(transaction, FOUND, params![text(cache), now().micros()])
         })
         .await
     }
@@ -97,14 +122,10 @@ impl Membership {
         &self,
         from: Epoch,
         cache: Option<Instance>,
-    ) -> Result<bool, String> {
-        self.run(move |connection| {
-            let changed = connection.execute(
-                "UPDATE respgres_view SET epoch = epoch + 1, cache = ?2, changed_at = ?3
-                    WHERE epoch = ?1",
-                params![epoch_number(from), text(cache), now().micros()],
-            )?;
-            Ok(changed > 0)
+    ) -> Result<Option<View>, String> {
+        self.change_view(move |transaction| {
+            let parameters = params![epoch_number(from), text(cache), now().micros()];
+            in_view(transaction, CHANGE, parameters)
         })
         .await
     }
@@ -113,36 +134,25 @@ impl Membership {
         let member = self.member.to_string();
         self.run(move |connection| {
             connection
-                .execute(
-                    "INSERT INTO respgres_members (member, cache, joined_at) VALUES (?1, ?2, ?3)
-                        ON CONFLICT (member) DO UPDATE SET cache = excluded.cache",
-                    params![member, text(cache), now().micros()],
-                )
+                .execute(REPORT, params![member, text(cache), now().micros()])
                 .map(drop)
         })
         .await
     }
 
-    pub(in crate::shard) async fn retire(&self, member: MemberId) -> Result<bool, String> {
+    pub(in crate::shard) async fn retire(&self, member: MemberId) -> Result<Option<View>, String> {
         if member == self.member {
-            return Ok(false);
+            return Ok(None);
         }
-        self.run(move |connection| {
-            let transaction = connection.transaction()?;
+        self.change_view(move |transaction| {
             let gone = transaction.execute(
                 "DELETE FROM respgres_members WHERE member = ?1",
                 [member.to_string()],
             )?;
-            let changed = if gone == 0 {
-                0
-            } else {
-                transaction.execute(
-                    "UPDATE respgres_view SET epoch = epoch + 1, changed_at = ?1",
-                    [now().micros()],
-                )?
-            };
-            transaction.commit()?;
-            Ok(changed > 0)
+            if gone == 0 {
+                return Ok(None);
+            }
+            in_view(transaction, RETIRE, params![now().micros()])
         })
         .await
     }
@@ -162,6 +172,23 @@ impl Membership {
         std::future::pending().await
     }
 
+    /// Runs `work` in a transaction: a statement that returns rows commits when it is put aside,
+    /// and does not tell whether it could.
+    async fn change_view(
+        &self,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<Option<ViewRow>> + Send + 'static,
+    ) -> Result<Option<View>, String> {
+        self.run(move |connection| {
+            let transaction = connection.transaction()?;
+            let changed = work(&transaction)?;
+            transaction.commit()?;
+            Ok(changed)
+        })
+        .await?
+        .map(|(epoch, cache)| view_of(epoch, cache.as_deref()))
+        .transpose()
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -178,6 +205,20 @@ impl std::fmt::Debug for Membership {
             .field("member", &self.member)
             .finish_non_exhaustive()
     }
+}
+
+/// The columns `epoch` and `cache`.
+type ViewRow = (i64, Option<String>);
+
+/// The view that `sql` makes, if it does.
+fn in_view(
+    transaction: &Transaction,
+    sql: &str,
+    parameters: impl Params,
+) -> rusqlite::Result<Option<ViewRow>> {
+    transaction
+        .query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
 fn text(cache: Option<Instance>) -> Option<String> {

@@ -32,7 +32,8 @@ pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS respgres_members (
         member TEXT PRIMARY KEY,
         cache TEXT,
-        joined_at INTEGER NOT NULL
+        joined_at INTEGER NOT NULL,
+        reported_at INTEGER NOT NULL
     );";
 
 /// Run before [`TABLES`] on a file that an older release made: moves aside what has to be made anew.
