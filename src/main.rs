@@ -57,10 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn start_logging(config: &Config) {
-    // The pool's warnings repeat, once for each connection, what the shard's own line says. A more
-    // exact directive of the operator's wins.
-    let directives = format!("deadpool.postgres=error,{}", config.log_level);
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -9,6 +9,7 @@
 //! idea is that of volume leases, and of the configuration numbers of Rejig.)
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// How long a proxy may rely on what it read of a view, counted from when it asked.
@@ -18,30 +19,38 @@ pub const LEASE: Duration = Duration::from_secs(1);
 /// clocks that do not run at the same rate.
 pub const CHANGE_WAIT: Duration = Duration::from_millis(1100);
 
-/// A view that has stood for this long, by the shard's clock, is used by a starting proxy at once:
-/// nobody can hold a lease on the one before. The rest of the minute is for a clock that was set.
-pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
-
 /// How often a view is read.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A cache that can't be reached for this long is taken out of the view.
 const OUT_AFTER: Duration = Duration::from_millis(200);
 
-/// A cache that has been reachable for this long is taken into the view.
+/// The same for a proxy that has not reached it since its start: it has nothing in it yet, and
+/// connecting for the first time may take longer.
+const OUT_AFTER_START: Duration = Duration::from_secs(2);
+
+/// A cache that everybody has reached for this long is taken into the view.
 const IN_AFTER: Duration = Duration::from_secs(5);
+
+/// One that went out again and again is waited for longer each time, up to this.
+const IN_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// A cache that was in the view for this long did not come and go.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// A view that names another instance is changed directly to the one at hand only if it has stood
 /// this long. Two proxies that see two different instances would change it in turns otherwise.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 
-/// The number of a view; each change adds one.
+/// Which view: a counter in the upper 32 bits, which each change moves on, and 32 random bits. A
+/// shard that loses its last commits, as by a failover to a replica that lags or by a restore, also
+/// goes back to an earlier counter: with the random bits, what it counts to then has not been there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// The first.
-    pub const FIRST: Epoch = Epoch(1);
+    /// For a cache that has always been in this process alone, and is in no view.
+    pub const FIRST: Epoch = Epoch(1 << 32);
 
     /// The epoch with this number.
     pub const fn new(number: u64) -> Self {
@@ -54,15 +63,17 @@ impl Epoch {
     }
 }
 
+/// The counter, and the random bits in hexadecimal digits.
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}-{:08x}", self.0 >> 32, self.0 & 0xffff_ffff)
     }
 }
 
 /// One process of the cache, and one history of its data: Redis' `run_id` and `master_replid`
 /// (`INFO server`, `INFO replication`). The first is new for each process, the second for each
 /// promotion: a server that was a replica for a while has another's data under its old run id.
+/// A cache inside a process has random ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Instance {
     run_id: [u8; 20],
@@ -70,11 +81,22 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The cache inside the process, of which there is one.
-    pub const IN_PROCESS: Instance = Instance {
-        run_id: [0; 20],
-        replication_id: [0; 20],
-    };
+    /// Draws one, for a cache inside a process: no other process has the same.
+    pub fn draw() -> Self {
+        // From the operating system's randomness: hosts that boot together must differ.
+        let mut drawn = [0; 40];
+        for chunk in drawn.chunks_mut(8) {
+            let word = RandomState::new().build_hasher().finish();
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        let [mut run_id, mut replication_id] = [[0; 20]; 2];
+        run_id.copy_from_slice(&drawn[..20]);
+        replication_id.copy_from_slice(&drawn[20..]);
+        Self {
+            run_id,
+            replication_id,
+        }
+    }
 
     /// The instance that `INFO` describes; `None` if these are not 40 hexadecimal digits each.
     pub fn of_redis(run_id: &str, replication_id: &str) -> Option<Self> {
@@ -133,14 +155,6 @@ pub struct View {
     pub cache: Option<Instance>,
 }
 
-impl View {
-    /// The view where one process has the cache to itself: it never changes.
-    pub const IN_PROCESS: View = View {
-        epoch: Epoch::FIRST,
-        cache: Some(Instance::IN_PROCESS),
-    };
-}
-
 /// Which instance of the cache a proxy reaches, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
@@ -150,36 +164,103 @@ pub struct Sight {
     pub since: Instant,
 }
 
-/// When an instance that is lost goes out of the view, if it does not come back.
-pub fn out_at(sight: Sight) -> Option<Instant> {
-    sight.cache.is_none().then(|| sight.since + OUT_AFTER)
+/// Another proxy that lives and does not stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// The instance that it reaches.
+    pub cache: Option<Instance>,
+    /// How long it has done so.
+    pub for_time: Duration,
 }
 
-/// What a view should be changed to, if it should; the outer `None` leaves it as it is.
-///
-/// `age` is how long the view has stood, `others` is what the other living proxies reach.
-///
-/// - An instance that can't be reached goes out of the view at once, for everybody: a proxy that
-///   can't remove entries must not leave others reading them.
-/// - Another instance goes in directly, as after a restart of Redis, unless the view is young.
-/// - From off, an instance goes in once it has been reachable for a while, and only if every other
-///   proxy reaches the same one: else one that is cut off would put it out again.
-pub fn change(
-    view: View,
-    age: Duration,
-    sight: Sight,
-    others: &[Option<Instance>],
-    now: Instant,
-) -> Option<Option<Instance>> {
-    let seen_for = now.saturating_duration_since(sight.since);
-    match (view.cache, sight.cache) {
-        (Some(named), Some(reached)) if named == reached => None,
-        (Some(_), None) => out_at(sight).is_some_and(|at| at <= now).then_some(None),
-        (Some(_), Some(reached)) => Some((age >= STEADY_AFTER).then_some(reached)),
-        (None, None) => None,
-        (None, Some(reached)) => {
-            let agreed = others.iter().all(|other| *other == Some(reached));
-            (seen_for >= IN_AFTER && agreed).then_some(Some(reached))
+/// What one proxy remembers of a view, to judge whether it should be changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge {
+    has_reached: bool,
+    on_since: Option<Instant>,
+    in_after: Duration,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            has_reached: false,
+            on_since: None,
+            in_after: IN_AFTER,
+        }
+    }
+}
+
+impl Judge {
+    /// Notes what this proxy reaches.
+    pub fn sees(&mut self, sight: Sight) {
+        self.has_reached |= sight.cache.is_some();
+    }
+
+    /// Notes what the view is.
+    pub fn learns(&mut self, view: View, now: Instant) {
+        match (self.on_since, view.cache) {
+            (None, Some(_)) => self.on_since = Some(now),
+            (Some(since), None) => {
+                self.on_since = None;
+                let was_stable = now.saturating_duration_since(since) >= STABLE_AFTER;
+                self.in_after = if was_stable {
+                    IN_AFTER
+                } else {
+                    (self.in_after * 2).min(IN_AFTER_MAX)
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// When an instance that is lost goes out of the view, if it does not come back.
+    pub fn out_at(&self, sight: Sight) -> Option<Instant> {
+        let after = if self.has_reached {
+            OUT_AFTER
+        } else {
+            OUT_AFTER_START
+        };
+        sight.cache.is_none().then(|| sight.since + after)
+    }
+
+    /// What the view should be changed to, if it should; the outer `None` leaves it as it is. `age`
+    /// is how long it has stood.
+    ///
+    /// - An instance that can't be reached goes out of the view at once, for everybody: a proxy that
+    ///   can't remove entries must not leave others reading them.
+    /// - Another instance goes in directly, as after a restart of Redis, unless there are others and
+    ///   the view is young.
+    /// - From off, an instance goes in once every proxy has reached it for a while: else one that is
+    ///   cut off would put it out again.
+    pub fn change(
+        &self,
+        view: View,
+        age: Duration,
+        sight: Sight,
+        others: &[Other],
+        now: Instant,
+    ) -> Option<Option<Instance>> {
+        match (view.cache, sight.cache) {
+            (Some(named), Some(reached)) if named == reached => None,
+            (Some(_), None) => self
+                .out_at(sight)
+                .is_some_and(|at| at <= now)
+                .then_some(None),
+            (Some(_), Some(reached)) => {
+                let is_direct = others.is_empty() || age >= STEADY_AFTER;
+                Some(is_direct.then_some(reached))
+            }
+            (None, None) => None,
+            (None, Some(reached)) => {
+                let mut times = others
+                    .iter()
+                    .map(|other| (other.cache, other.for_time))
+                    .chain([(Some(reached), now.saturating_duration_since(sight.since))]);
+                times
+                    .all(|(cache, time)| cache == Some(reached) && time >= self.in_after)
+                    .then_some(Some(reached))
+            }
         }
     }
 }
@@ -193,23 +274,40 @@ mod tests {
         Instance::of_redis(&id, &id).unwrap()
     }
 
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn view(cache: Option<Instance>) -> View {
+        let epoch = Epoch::FIRST;
+        View { epoch, cache }
+    }
+
+    /// One that has been at work for a while.
+    fn judge() -> Judge {
+        Judge {
+            has_reached: true,
+            ..Judge::default()
+        }
+    }
+
     fn changed(
+        judge: Judge,
         named: Option<Instance>,
-        age_ms: u64,
-        reached: Option<Instance>,
-        seen_for_ms: u64,
-        others: &[Option<Instance>],
+        age: u64,
+        (cache, seen_for): (Option<Instance>, u64),
+        others: &[(Option<Instance>, u64)],
     ) -> Option<Option<Instance>> {
         let now = Instant::now() + Duration::from_secs(3600);
-        let view = View {
-            epoch: Epoch::FIRST,
-            cache: named,
-        };
-        let sight = Sight {
-            cache: reached,
-            since: now - Duration::from_millis(seen_for_ms),
-        };
-        change(view, Duration::from_millis(age_ms), sight, others, now)
+        let since = now - ms(seen_for);
+        let others: Vec<Other> = others
+            .iter()
+            .map(|(cache, time)| Other {
+                cache: *cache,
+                for_time: ms(*time),
+            })
+            .collect();
+        judge.change(view(named), ms(age), Sight { cache, since }, &others, now)
     }
 
     #[test]
@@ -220,6 +318,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(Instance::parse(&one.to_string()), Some(one));
+        let drawn = Instance::draw();
+        assert_eq!(Instance::parse(&drawn.to_string()), Some(drawn));
+        assert_ne!(drawn, Instance::draw());
         for bad in [
             "",
             "/",
@@ -236,31 +337,63 @@ mod tests {
     #[test]
     fn a_view_that_fits_stays() {
         let a = Some(instance('a'));
-        assert_eq!(changed(a, 0, a, 0, &[None]), None);
-        assert_eq!(changed(None, 0, None, 1_000_000, &[a]), None);
+        assert_eq!(changed(judge(), a, 0, (a, 0), &[(None, 0)]), None);
+        assert_eq!(
+            changed(judge(), None, 0, (None, 1_000_000), &[(a, 0)]),
+            None
+        );
     }
 
     #[test]
     fn an_instance_that_is_lost_goes_out_after_a_moment() {
         let a = Some(instance('a'));
-        assert_eq!(changed(a, 0, None, 199, &[a]), None);
-        assert_eq!(changed(a, 0, None, 200, &[a]), Some(None));
+        let others = [(a, 1_000_000)];
+        assert_eq!(changed(judge(), a, 0, (None, 199), &others), None);
+        assert_eq!(changed(judge(), a, 0, (None, 200), &others), Some(None));
+        // Who starts has more patience.
+        assert_eq!(changed(Judge::default(), a, 0, (None, 1999), &others), None);
+        assert_eq!(
+            changed(Judge::default(), a, 0, (None, 2000), &others),
+            Some(None)
+        );
     }
 
     #[test]
     fn a_restarted_instance_goes_in_directly_unless_it_alternates() {
         let (a, b) = (Some(instance('a')), Some(instance('b')));
-        assert_eq!(changed(a, 10_000, b, 0, &[a]), Some(b));
-        assert_eq!(changed(a, 9_999, b, 0, &[]), Some(None));
+        assert_eq!(changed(judge(), a, 10_000, (b, 0), &[(a, 0)]), Some(b));
+        assert_eq!(changed(judge(), a, 9_999, (b, 0), &[(a, 0)]), Some(None));
+        assert_eq!(changed(judge(), a, 0, (b, 0), &[]), Some(b));
     }
 
     #[test]
-    fn an_instance_goes_in_when_it_is_steady_and_everybody_reaches_it() {
+    fn an_instance_goes_in_when_everybody_has_reached_it_for_a_while() {
         let (a, b) = (Some(instance('a')), Some(instance('b')));
-        assert_eq!(changed(None, 0, a, 4_999, &[]), None);
-        assert_eq!(changed(None, 0, a, 5_000, &[]), Some(a));
-        assert_eq!(changed(None, 0, a, 5_000, &[a, a]), Some(a));
-        assert_eq!(changed(None, 0, a, 5_000, &[a, None]), None);
-        assert_eq!(changed(None, 0, a, 5_000, &[a, b]), None);
+        let from_off = |seen_for, others: &[_]| changed(judge(), None, 0, (a, seen_for), others);
+        assert_eq!(from_off(4_999, &[]), None);
+        assert_eq!(from_off(5_000, &[]), Some(a));
+        assert_eq!(from_off(5_000, &[(a, 5_000), (a, 6_000)]), Some(a));
+        assert_eq!(from_off(5_000, &[(a, 6_000), (a, 4_999)]), None);
+        assert_eq!(from_off(5_000, &[(a, 6_000), (None, 6_000)]), None);
+        assert_eq!(from_off(5_000, &[(a, 6_000), (b, 6_000)]), None);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_waited_for_longer_each_time() {
+        let a = Some(instance('a'));
+        let mut judge = judge();
+        let mut now = Instant::now();
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            let waits = seconds * 1000;
+            assert_eq!(changed(judge, None, 0, (a, waits - 1), &[]), None);
+            assert_eq!(changed(judge, None, 0, (a, waits), &[]), Some(a));
+            judge.learns(view(a), now);
+            now += STABLE_AFTER - ms(1);
+            judge.learns(view(None), now);
+        }
+        judge.learns(view(a), now);
+        judge.learns(view(a), now + ms(1));
+        judge.learns(view(None), now + STABLE_AFTER);
+        assert_eq!(changed(judge, None, 0, (a, 5_000), &[]), Some(a));
     }
 }

@@ -20,7 +20,7 @@ use crate::cache::entry::Cached;
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token};
 use crate::command::{Row, Stamp};
 use crate::routing::ShardId;
-use crate::view::{Instance, Sight};
+use crate::view::{Epoch, Instance, Sight};
 
 /// What the map needs for an entry besides the key's and the value's bytes: its slot, its place in
 /// the hash table, and the headers of the two allocations.
@@ -36,11 +36,12 @@ const PARTS_MAX: u64 = 64;
 /// Sizes what the map remembers of evicted keys; a guess of the mean entry.
 const MEAN_ENTRY_BYTES: u64 = 512;
 
-/// An [`EntryKey`] without its epoch, which never changes here, and with a key of its own: the
-/// caller's is a slice of a read buffer, which the entry would keep alive as a whole.
+/// An [`EntryKey`] with a key of its own: the caller's is a slice of a read buffer, which the entry
+/// would keep alive as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Name {
     shard: ShardId,
+    epoch: Epoch,
     key: Bytes,
 }
 
@@ -48,6 +49,7 @@ impl Name {
     fn of(entry: &EntryKey) -> Self {
         Self {
             shard: entry.shard,
+            epoch: entry.epoch,
             key: Bytes::copy_from_slice(&entry.key),
         }
     }
@@ -57,6 +59,7 @@ impl Name {
 #[derive(Hash)]
 struct NameRef<'a> {
     shard: ShardId,
+    epoch: Epoch,
     key: &'a Bytes,
 }
 
@@ -64,6 +67,7 @@ impl<'a> NameRef<'a> {
     fn of(entry: &'a EntryKey) -> Self {
         Self {
             shard: entry.shard,
+            epoch: entry.epoch,
             key: &entry.key,
         }
     }
@@ -71,7 +75,7 @@ impl<'a> NameRef<'a> {
 
 impl Equivalent<Name> for NameRef<'_> {
     fn equivalent(&self, name: &Name) -> bool {
-        self.shard == name.shard && self.key == &name.key
+        self.shard == name.shard && self.epoch == name.epoch && self.key == &name.key
     }
 }
 
@@ -146,7 +150,7 @@ impl MemoryCache {
             Err(_) => Cache::with_weighter(items, capacity_bytes, Bytesize),
         };
         let sight = Sight {
-            cache: Some(Instance::IN_PROCESS),
+            cache: Some(Instance::draw()),
             since: Instant::now(),
         };
         Self {

@@ -113,7 +113,7 @@ impl Cache {
     pub fn session(&self, instance: Instance) -> Option<Session> {
         match self {
             Cache::Memory(cache) => {
-                (instance == Instance::IN_PROCESS).then(|| Session::Memory(cache.clone()))
+                (cache.sight().cache == Some(instance)).then(|| Session::Memory(cache.clone()))
             }
             Cache::Redis(cache) => cache.session(instance).map(Session::Redis),
         }

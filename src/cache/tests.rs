@@ -277,7 +277,7 @@ async fn check_batches(session: &Session) {
     session.fin(&[]).await.unwrap();
 }
 
-/// Any bytes are a key, and the shard is part of the name.
+/// Any bytes are a key, and the shard and the epoch are part of the name.
 async fn check_names(session: &Session) {
     let entry = |shard, key: &'static [u8]| EntryKey {
         shard: ShardId::new(shard),
@@ -291,6 +291,10 @@ async fn check_names(session: &Session) {
         entry(10, b""),
         entry(0, b"\r\n\0\xff*?[a]\\"),
         entry(0, b"0"),
+        EntryKey {
+            epoch: Epoch::new(7),
+            ..entry(0, b"0")
+        },
     ];
     let all = session.lease(&names, Token(1)).await.unwrap();
     assert!(all.iter().all(|lease| *lease == Lease::Granted));
@@ -356,7 +360,10 @@ async fn the_rules_hold_in_memory() {
 #[tokio::test]
 async fn memory_is_reached_for_ever_and_is_one_instance() {
     let cache = Cache::Memory(MemoryCache::new(1 << 20, TTL));
-    assert_eq!(cache.sight().cache, Some(Instance::IN_PROCESS));
+    let own = cache.sight().cache.unwrap();
+    assert!(cache.session(own).is_some());
+    let other = Cache::Memory(MemoryCache::new(1 << 20, TTL));
+    assert!(other.session(own).is_none());
     let another = Instance::of_redis(&"1".repeat(40), &"1".repeat(40)).unwrap();
     assert!(cache.session(another).is_none());
     let mut sights = cache.sights();

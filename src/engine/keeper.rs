@@ -2,6 +2,8 @@
 //! when the cache that it names is lost or replaced, and clearing up after proxies that died.
 
 use std::collections::HashMap;
+use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,16 +11,23 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::boot_clock::BootInstant;
 use super::clock::ShardClock;
-use super::lease::{Before, BootInstant, ViewLease};
+use super::lease::{Before, ViewLease};
+use super::members::Members;
 use crate::crash_points::CrashPoints;
 use crate::metrics::Metrics;
-use crate::routing::ShardId;
 use crate::shard::{MemberId, Membership, Seen, Shard};
-use crate::view::{self, Instance, LOOK_EVERY, SETTLED_AFTER, Sight, View};
+use crate::view::{Judge, LOOK_EVERY, Sight, View};
 
 /// How soon a lost session is opened again.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How soon what the shard refused is asked again.
+const TEND_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How soon a keeper that panicked is started again.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the very first view waits for the cache, so that it need not be changed at once.
 const FOUND_WITHOUT_CACHE_AFTER: Duration = Duration::from_secs(1);
@@ -26,16 +35,16 @@ const FOUND_WITHOUT_CACHE_AFTER: Duration = Duration::from_secs(1);
 /// Every so many looks at the view, the other proxies are looked at.
 const LOOKS_PER_ROUND: u32 = 2;
 
-/// How long a proxy's session has been gone when it is taken for dead. One that lives opens
-/// another much sooner.
-const DEAD_AFTER: Duration = Duration::from_millis(1500);
+/// One line about the same trouble in this time.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps the view of one shard until it is stopped.
+#[derive(Clone)]
 pub(super) struct Keeper {
     pub(super) shard: Arc<Shard>,
     pub(super) lease: Arc<ViewLease>,
-    /// The cache is inside this process: there is no view to keep, but it must be the only one.
-    pub(super) is_in_process: bool,
+    /// The cache is in this process, and the shard is locked for it: there is nobody to agree with.
+    pub(super) is_alone: bool,
     pub(super) clock: Arc<ShardClock>,
     pub(super) sights: watch::Receiver<Sight>,
     /// Told when somebody has written past the proxies.
@@ -48,61 +57,55 @@ pub(super) struct Keeper {
 /// What a keeper remembers from one session to the next.
 struct Memory {
     since: Instant,
-    /// Whether this process has used a view of this shard.
-    has_lease: bool,
-    /// Why there is no session, as logged last.
-    trouble: Option<String>,
+    judge: Judge,
+    logged: HashMap<&'static str, Instant>,
+    tend_after: Instant,
 }
 
-/// What is known of the other proxies.
-#[derive(Default)]
-struct Others {
-    living: usize,
-    /// What those reach that do not stand still.
-    reach: Vec<Option<Instance>>,
-    gone_since: HashMap<MemberId, Instant>,
-}
+/// A retirement under way. Waiting for a dead proxy's sessions to end must not hold up the looks.
+type Retirement<'a> = Pin<Box<dyn Future<Output = Retired> + Send + 'a>>;
+
+/// The view that a retirement changed to, if it did, and when that was asked for.
+type Retired = Result<Option<(View, BootInstant)>, String>;
 
 impl Keeper {
+    /// Runs until it is stopped.
     pub(super) async fn run(self) {
+        // A defect in it must not leave the shard without a view for good.
+        while let Err(error) = tokio::spawn(self.clone().keep_on()).await {
+            tracing::error!(shard = %self.shard.id(), %error, "what keeps its view of the cache failed; starting again");
+            sleep(START_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Opens one session after the other.
+    async fn keep_on(self) {
         let mut memory = Memory {
             since: Instant::now(),
-            has_lease: false,
-            trouble: None,
+            judge: Judge::default(),
+            logged: HashMap::new(),
+            tend_after: Instant::now(),
         };
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
             let trouble = match stop.run_until_cancelled(self.join()).await {
                 None => return,
-                Some(Ok(session)) => match self.keep(&session, &mut memory).await {
-                    Ok(()) => {
-                        // Nobody has to clear up after a proxy that said goodbye.
-                        if let Err(reason) = session.leave().await {
-                            tracing::warn!(shard = %self.shard.id(), %reason, "could not sign off");
-                        }
-                        return;
+                Some(Ok(session)) => {
+                    let kept = if self.is_alone {
+                        self.take_over(&session).await
+                    } else {
+                        self.keep(&session, &mut memory).await
+                    };
+                    match kept {
+                        Ok(()) => return self.leave(session).await,
+                        Err(reason) => reason,
                     }
-                    Err(reason) => reason,
-                },
+                }
                 Some(Err(reason)) => reason,
             };
-            self.log_trouble(trouble, &mut memory);
+            self.log(&mut memory, "its view of the cache can't be read", &trouble);
             let _ = stop.run_until_cancelled(sleep(JOIN_AGAIN_AFTER)).await;
         }
-    }
-
-    /// Once an outage. While the shard is down, its breaker has said so already.
-    fn log_trouble(&self, trouble: String, memory: &mut Memory) {
-        let shard = self.shard.id();
-        if memory.trouble.as_ref() == Some(&trouble) {
-            return;
-        }
-        if self.shard.state().is_ok() {
-            tracing::warn!(%shard, reason = %trouble, "its view of the cache can't be read");
-        } else {
-            tracing::debug!(%shard, reason = %trouble, "its view of the cache can't be read");
-        }
-        memory.trouble = Some(trouble);
     }
 
     async fn join(&self) -> Result<Membership, String> {
@@ -110,15 +113,36 @@ impl Keeper {
         self.shard.join(cache).await
     }
 
-    /// Looks at the view until the session fails, or until it is to stop.
+    /// Nobody has to clear up after a proxy that said goodbye.
+    async fn leave(&self, session: Membership) {
+        if let Err(reason) = session.leave().await {
+            tracing::warn!(shard = %self.shard.id(), %reason, "could not sign off");
+        }
+    }
+
+    /// Puts out the view that other proxies may have left, whose cache can't be told of what this one
+    /// writes. Then the cache is its own.
+    async fn take_over(&self, session: &Membership) -> Result<(), String> {
+        if let Some(view) = session.look().await?.view
+            && view.cache.is_some()
+        {
+            session.change(view.epoch, None).await?;
+        }
+        if let Some(own) = self.sights.borrow().cache {
+            self.lease.own(own);
+        }
+        Ok(())
+    }
+
+    /// Looks at the view until the session is lost, or until it is to stop.
     async fn keep(&self, session: &Membership, memory: &mut Memory) -> Result<(), String> {
         let mut sights = self.sights.clone();
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut others = Others::default();
-        let mut looks = 0_u32;
+        let mut members = Members::default();
+        let mut retirement: Option<Retirement<'_>> = None;
         let mut reported = None;
-        loop {
+        for looks in 0_u32.. {
             let sight = *sights.borrow_and_update();
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
@@ -126,158 +150,177 @@ impl Keeper {
                     self.noted.notify_one();
                     continue;
                 }
+                retired = under_way(&mut retirement) => {
+                    retirement = None;
+                    self.note_retirement(retired, memory);
+                    continue;
+                }
                 _ = ticks.tick() => {}
                 Ok(()) = sights.changed() => {}
-                () = cut_is_due(sight) => {}
+                () = cut_is_due(memory.judge, sight) => {}
             }
             let sight = *sights.borrow_and_update();
-            let asked = (Instant::now(), BootInstant::now());
-            let seen = session.look().await?;
-            memory.trouble = None;
-            self.clock.observe(asked.0, seen.now);
-            if let (Some(view), false) = (seen.view, self.is_in_process) {
-                // First of all: everything else takes time, and the lease is short.
-                self.renew(view, &seen, asked.1, memory);
-            }
-            if reported != Some(sight.cache) || !seen.is_registered {
-                session.report(sight.cache).await?;
-                reported = Some(sight.cache);
-            }
-            let is_round = looks.is_multiple_of(LOOKS_PER_ROUND);
-            looks = looks.wrapping_add(1);
-            if is_round {
-                self.look_around(session, &mut others).await?;
-            }
-            if self.is_in_process {
-                self.stay_alone(&others);
+            memory.judge.sees(sight);
+            let seen = self.look(session, memory).await?;
+            if memory.tend_after > Instant::now() {
                 continue;
             }
-            match seen.view {
-                Some(view) => {
-                    self.change(session, view, seen.age, &others, memory)
-                        .await?;
+            let tended = async {
+                if reported != Some(sight.cache) || !seen.is_registered {
+                    session.report(sight.cache).await?;
+                    reported = Some(sight.cache);
                 }
-                None => self.found(session, sight, memory).await?,
+                if looks.is_multiple_of(LOOKS_PER_ROUND) {
+                    members.learn(&session.others().await?, Instant::now());
+                }
+                self.tend(session, seen, &members, memory).await
+            };
+            // Only a look that fails says that the session is lost.
+            if let Err(reason) = tended.await {
+                self.log(memory, "its view of the cache can't be changed", &reason);
+                memory.tend_after = Instant::now() + TEND_AGAIN_AFTER;
+            } else if retirement.is_none()
+                && let Some(dead) = members.take_dead(Instant::now())
+            {
+                retirement = Some(Box::pin(self.retire(session, dead)));
             }
         }
+        Ok(())
     }
 
-    /// Makes the first view, with the cache if it can be reached by then.
-    async fn found(
-        &self,
-        session: &Membership,
-        sight: Sight,
-        memory: &mut Memory,
-    ) -> Result<(), String> {
-        if sight.cache.is_none() && memory.since.elapsed() < FOUND_WITHOUT_CACHE_AFTER {
-            return Ok(());
-        }
+    /// Reads the view and renews the lease on it.
+    async fn look(&self, session: &Membership, memory: &mut Memory) -> Result<Seen, String> {
         let asked = BootInstant::now();
-        if let Some(view) = session.found(sight.cache).await? {
-            self.lease.renew(view, asked, Before::IsOver);
-            memory.has_lease = true;
-        }
-        Ok(())
-    }
-
-    fn renew(&self, view: View, seen: &Seen, asked: BootInstant, memory: &mut Memory) {
-        let before = if !memory.has_lease && seen.age >= SETTLED_AFTER {
-            Before::IsOver
-        } else {
-            Before::MayBeInUse
-        };
-        if let Some(last) = self.lease.last()
-            && last != view
-        {
-            log_change(self.shard.id(), view, "by another proxy");
-            self.metrics.view_changes.add(1);
-        }
-        self.lease.renew(view, asked, before);
-        memory.has_lease = true;
-    }
-
-    /// Gives up a cache inside this process when another proxy is there: what that one writes could
-    /// not be removed from it.
-    fn stay_alone(&self, others: &Others) {
-        if others.living > 0 && self.lease.last().is_some_and(|view| view.cache.is_some()) {
-            tracing::error!(shard = %self.shard.id(), "another proxy is in front of this shard, and this one has its cache in the process, where it can't see what others write; it goes on without a cache. Set REDIS_URL for both, and start them again");
-            self.lease.give_up();
-        }
-    }
-
-    /// Learns which instance the others reach, and retires those that died.
-    async fn look_around(&self, session: &Membership, others: &mut Others) -> Result<(), String> {
-        let members = session.others().await?;
-        others.living = 0;
-        others.reach.clear();
-        let mut gone_since = HashMap::new();
-        for member in members {
-            if member.is_alive {
-                others.living += 1;
-                if member.is_active {
-                    others.reach.push(member.cache);
-                }
-                continue;
+        let seen = session.look().await?;
+        self.clock.observe(asked, seen.now);
+        if let Some(view) = seen.view {
+            if self.lease.last().is_some_and(|last| last != view) {
+                self.log_change(view, "another proxy");
             }
-            let since = others
-                .gone_since
-                .get(&member.id)
-                .copied()
-                .unwrap_or_else(Instant::now);
-            if since.elapsed() >= DEAD_AFTER {
-                self.crash_points.pass("retire:before");
-                if session.retire(member.id).await?.is_some() {
-                    tracing::info!(shard = %self.shard.id(), member = %member.id, "a proxy ended without signing off; what it left in the cache is fenced off");
-                }
-                self.crash_points.pass("retire:after");
+            // Nobody else can be in front of a shard that is locked for this process.
+            let before = if self.shard.is_private() {
+                Before::IsOver
             } else {
-                gone_since.insert(member.id, since);
-            }
+                Before::MayBeInUse
+            };
+            self.lease.renew(view, asked, before);
+            memory.judge.learns(view, Instant::now());
         }
-        others.gone_since = gone_since;
-        Ok(())
+        Ok(seen)
     }
 
-    /// Changes the view if it no longer fits what this proxy reaches.
-    async fn change(
+    /// Makes the first view, or changes the one that does not fit what this proxy reaches.
+    async fn tend(
         &self,
         session: &Membership,
-        view: View,
-        age: Duration,
-        others: &Others,
+        seen: Seen,
+        members: &Members,
         memory: &mut Memory,
     ) -> Result<(), String> {
         let sight = *self.sights.borrow();
-        let Some(cache) = view::change(view, age, sight, &others.reach, Instant::now()) else {
+        let Some(view) = seen.view else {
+            let is_time = memory.since.elapsed() >= FOUND_WITHOUT_CACHE_AFTER;
+            if sight.cache.is_some() || is_time {
+                let asked = BootInstant::now();
+                if let Some(view) = session.found(sight.cache).await? {
+                    self.lease.renew(view, asked, Before::IsOver);
+                    memory.judge.learns(view, Instant::now());
+                }
+            }
             return Ok(());
         };
-        self.crash_points.pass("change:before");
-        let asked = BootInstant::now();
-        if let Some(view) = session.change(view.epoch, cache).await? {
-            self.crash_points.pass("change:after");
-            log_change(self.shard.id(), view, "by this proxy");
-            self.metrics.view_changes.add(1);
-            self.lease.renew(view, asked, Before::MayBeInUse);
-            memory.has_lease = true;
+        let others = members.others();
+        let now = Instant::now();
+        if let Some(cache) = memory.judge.change(view, seen.age, sight, others, now) {
+            self.crash_points.pass("change:before");
+            let asked = BootInstant::now();
+            if let Some(view) = session.change(view.epoch, cache).await? {
+                self.crash_points.pass("change:after");
+                self.use_own(view, asked, memory);
+            }
+        } else if view.cache.is_none()
+            && let Some(other) = others.iter().find(|other| other.cache != sight.cache)
+        {
+            let ours = sight.cache.map_or("none".to_owned(), |own| own.to_string());
+            let theirs = other.cache.map_or("none".to_owned(), |own| own.to_string());
+            let reason = format!("this proxy reaches {ours}, another {theirs}");
+            self.log(
+                memory,
+                "no cache is used: the proxies do not reach the same one",
+                &reason,
+            );
         }
         Ok(())
+    }
+
+    async fn retire(&self, session: &Membership, dead: MemberId) -> Retired {
+        self.crash_points.pass("retire:before");
+        let asked = BootInstant::now();
+        let changed = session.retire(dead).await?;
+        self.crash_points.pass("retire:after");
+        if changed.is_some() {
+            tracing::info!(shard = %self.shard.id(), member = %dead, "a proxy ended without signing off; what it left in the cache is fenced off");
+        }
+        Ok(changed.map(|view| (view, asked)))
+    }
+
+    fn note_retirement(&self, retired: Retired, memory: &mut Memory) {
+        match retired {
+            Ok(Some((view, asked))) => self.use_own(view, asked, memory),
+            Ok(None) => {}
+            Err(reason) => self.log(memory, "a dead proxy can't be retired", &reason),
+        }
+    }
+
+    /// Takes note of a view that this proxy has made.
+    fn use_own(&self, view: View, asked: BootInstant, memory: &mut Memory) {
+        if self.lease.last() != Some(view) {
+            self.log_change(view, "this proxy");
+        }
+        self.lease.renew(view, asked, Before::MayBeInUse);
+        memory.judge.learns(view, Instant::now());
+    }
+
+    fn log_change(&self, view: View, by: &str) {
+        self.metrics.view_changes.add(1);
+        let (shard, epoch) = (self.shard.id(), view.epoch);
+        match view.cache {
+            Some(instance) => {
+                tracing::info!(%shard, %epoch, %instance, by, "the view of the cache changed: on");
+            }
+            None => tracing::warn!(%shard, %epoch, by, "the view of the cache changed: off"),
+        }
+    }
+
+    /// While the shard is down, its breaker has said so already.
+    fn log(&self, memory: &mut Memory, what: &'static str, reason: &str) {
+        let shard = self.shard.id();
+        let now = Instant::now();
+        let is_new = memory
+            .logged
+            .get(what)
+            .is_none_or(|last| now.saturating_duration_since(*last) >= LOG_EVERY);
+        if is_new && self.shard.state().is_ok() {
+            memory.logged.insert(what, now);
+            tracing::warn!(%shard, reason, "{what}");
+        } else {
+            tracing::debug!(%shard, reason, "{what}");
+        }
+    }
+}
+
+/// Resolves with the end of the retirement that is under way, if one is.
+async fn under_way(retirement: &mut Option<Retirement<'_>>) -> Retired {
+    match retirement {
+        Some(retirement) => retirement.await,
+        None => pending().await,
     }
 }
 
 /// Resolves when a lost cache has been lost long enough to be taken out of the view.
-async fn cut_is_due(sight: Sight) {
-    match view::out_at(sight) {
+async fn cut_is_due(judge: Judge, sight: Sight) {
+    match judge.out_at(sight) {
         Some(at) if at > Instant::now() => tokio::time::sleep_until(at.into()).await,
-        _ => std::future::pending().await,
-    }
-}
-
-fn log_change(shard: ShardId, view: View, by: &str) {
-    let View { epoch, cache } = view;
-    match cache {
-        Some(instance) => {
-            tracing::info!(%shard, %epoch, %instance, by, "the view of the cache changed: on");
-        }
-        None => tracing::warn!(%shard, %epoch, by, "the view of the cache changed: off"),
+        _ => pending().await,
     }
 }

@@ -3,43 +3,20 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
-use crate::view::{CHANGE_WAIT, LEASE, View};
+use super::boot_clock::BootInstant;
+use crate::view::{CHANGE_WAIT, Epoch, Instance, LEASE, View};
 
-/// A moment on a clock that goes on while the machine sleeps: a lease has to end for a machine that
-/// was suspended, as it does for all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BootInstant(Duration);
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
-/// Elsewhere this is the one that does not stop.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
-
-impl BootInstant {
-    const START: BootInstant = BootInstant(Duration::ZERO);
-    const NEVER: BootInstant = BootInstant(Duration::MAX);
-
-    /// Now. A clock that can't be read counts as one at which every lease has ended; the kernel has
-    /// no reason to refuse.
-    pub(super) fn now() -> Self {
-        clock_gettime(CLOCK).map_or(Self::NEVER, |now| Self(now.into()))
-    }
-
-    fn after(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(time))
-    }
-}
+/// A lease that ended so long ago is not one that is about to be renewed.
+const LOST_AFTER: Duration = Duration::from_secs(3);
 
 /// Whether a view that was not known before can be in use elsewhere under another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     /// Somebody may hold a lease on another view still.
     MayBeInUse,
-    /// Nobody can: there was none, or it ended long ago.
+    /// Nobody can: there was none, or nobody else can be there.
     IsOver,
 }
 
@@ -64,24 +41,12 @@ impl ViewLease {
         }
     }
 
-    /// The view of a cache inside this process: nobody else changes it.
-    pub(super) fn in_process() -> Self {
-        let held = Held {
-            view: View::IN_PROCESS,
-            from: BootInstant::START,
-            until: BootInstant::NEVER,
-        };
-        Self {
-            held: watch::Sender::new(Some(held)),
-        }
-    }
-
-    /// From now on the view is off, for good.
-    pub(super) fn give_up(&self) {
+    /// From now on, the cache is `instance` for good: nobody else can be in front of the shard.
+    pub(super) fn own(&self, instance: Instance) {
         self.held.send_replace(Some(Held {
             view: View {
-                cache: None,
-                ..View::IN_PROCESS
+                epoch: Epoch::FIRST,
+                cache: Some(instance),
             },
             from: BootInstant::START,
             until: BootInstant::NEVER,
@@ -99,10 +64,23 @@ impl ViewLease {
         (held.from <= now && now < held.until).then_some(held.view)
     }
 
-    /// The view that was read last, whether or not it is still that of now.
+    /// The view that was read last, whether or not it may be used now.
     pub(super) fn last(&self) -> Option<View> {
         let held = *self.held.borrow();
         held.map(|held| held.view)
+    }
+
+    /// The view on which the lease has ended at `now`, so that nobody knows whether it still is the
+    /// view.
+    pub(super) fn ended(&self, now: BootInstant) -> Option<View> {
+        let held = (*self.held.borrow())?;
+        (held.from <= now && held.until <= now).then_some(held.view)
+    }
+
+    /// Whether there was a lease, and it could not be renewed for some time.
+    pub(super) fn is_lost(&self) -> bool {
+        let held = *self.held.borrow();
+        held.is_some_and(|held| held.until.after(LOST_AFTER) <= BootInstant::now())
     }
 
     /// Waits until a view may be used.
@@ -116,7 +94,7 @@ impl ViewLease {
             }
             let usable_in = held
                 .filter(|held| now < held.from)
-                .map(|held| held.from.0.saturating_sub(now.0));
+                .map(|held| held.from.since(now));
             tokio::select! {
                 // Never an error: the sender is our own.
                 _ = changes.changed() => {}
@@ -148,7 +126,19 @@ impl ViewLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Epoch;
+
+    #[test]
+    fn a_lease_that_has_ended_is_told_from_one_that_has_not_begun() {
+        let lease = ViewLease::unknown();
+        assert_eq!(lease.ended(BootInstant::now()), None);
+        let asked = BootInstant::now();
+        lease.renew(view(1), asked, Before::IsOver);
+        assert_eq!(lease.ended(asked), None);
+        assert_eq!(lease.ended(asked.after(LEASE)), Some(view(1)));
+        lease.renew(view(2), asked, Before::MayBeInUse);
+        assert_eq!(lease.ended(asked.after(LEASE)), None);
+        assert!(!lease.is_lost());
+    }
 
     fn view(epoch: u64) -> View {
         View {

@@ -1,11 +1,13 @@
 //! Cache-aside: the read path (`read.rs`) and the write path (`write.rs`), nothing else. The engine knows
 //! neither RESP nor HTTP; one engine serves both ports.
 
+mod boot_clock;
 mod clock;
 mod drain;
 mod keeper;
 mod lane;
 mod lease;
+mod members;
 mod read;
 mod shard_cache;
 mod supervise;
@@ -29,11 +31,12 @@ use crate::routing::{ShardId, shard_of};
 use crate::shard::{Operation, Shard, Shards};
 use crate::view::{Instance, View};
 
+use boot_clock::BootInstant;
 use clock::ShardClock;
 use drain::Drain;
 use keeper::Keeper;
 use lane::{Bounds, Lane, NotTaken};
-use lease::{BootInstant, ViewLease};
+use lease::ViewLease;
 use read::{Miss, ReadPath};
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem, WritePath};
@@ -108,6 +111,7 @@ pub struct Engine {
     cache: Arc<Cache>,
     metrics: Arc<Metrics>,
     settings: Settings,
+    tasks: TaskTracker,
     /// By the index of the shard, as the lanes.
     fronts: Vec<Front>,
     writes: Vec<Lane<WriteItem>>,
@@ -155,6 +159,7 @@ impl Engine {
             cache: Arc::new(cache),
             metrics,
             settings,
+            tasks: tasks.clone(),
             fronts: Vec::new(),
             writes: Vec::new(),
             reads: Vec::new(),
@@ -180,14 +185,9 @@ impl Engine {
     ) {
         let clock = Arc::new(ShardClock::default());
         let noted = Arc::new(Notify::new());
-        let is_in_process = matches!(*self.cache, Cache::Memory(_));
-        let lease = Arc::new(if is_in_process {
-            ViewLease::in_process()
-        } else {
-            ViewLease::unknown()
-        });
+        let lease = Arc::new(ViewLease::unknown());
         let cache = Arc::new(ShardCache {
-            shard: shard.id(),
+            shard: Arc::clone(shard),
             cache: Arc::clone(&self.cache),
             lease: Arc::clone(&lease),
         });
@@ -223,7 +223,7 @@ impl Engine {
         let keeper = Keeper {
             shard: Arc::clone(shard),
             lease,
-            is_in_process,
+            is_alone: shard.is_private() && matches!(*self.cache, Cache::Memory(_)),
             clock: Arc::clone(&clock),
             sights: self.cache.sights(),
             noted,
@@ -231,10 +231,7 @@ impl Engine {
             crash_points: self.settings.crash_points.clone(),
             stop: keepers.stop.clone(),
         };
-        // Nobody else can be there, and there is no view to keep.
-        if !(is_in_process && shard.is_private()) {
-            keepers.tasks.spawn(keeper.run());
-        }
+        keepers.tasks.spawn(keeper.run());
         self.fronts.push(Front { clock, cache });
     }
 
@@ -329,8 +326,8 @@ impl Engine {
     fn view_to_read(&self, shard: ShardId, now: BootInstant) -> Option<View> {
         let lease = &self.fronts.get(shard.index())?.cache.lease;
         lease.at(now).or_else(|| {
-            let is_down = self.shards.all().get(shard.index())?.state().is_err();
-            (self.settings.reads_when_shard_down && is_down).then(|| lease.last())?
+            let may_be_old = self.settings.reads_when_shard_down;
+            may_be_old.then(|| lease.ended(now))?
         })
     }
 
@@ -450,13 +447,11 @@ impl Engine {
     /// As [`Ticket::wait`].
     pub async fn clear(&self) -> Result<(), Error> {
         let clearing: Vec<_> = self
-            .shards
-            .all()
+            .fronts
             .iter()
-            .zip(&self.fronts)
-            .map(|(shard, front)| {
-                let (owned, cache) = (Arc::clone(shard), Arc::clone(&front.cache));
-                (shard.id(), tokio::spawn(write::clear(owned, cache)))
+            .map(|front| {
+                let clearing = write::clear(Arc::clone(&front.cache), self.tasks.clone());
+                (front.cache.shard.id(), self.tasks.spawn(clearing))
             })
             .collect();
         let mut failures = Vec::new();
@@ -487,31 +482,32 @@ impl Engine {
 
     /// What is up and what is down, as far as is known at this moment.
     pub fn health(&self) -> Health {
+        let state = |front: &Front| {
+            front.cache.shard.state()?;
+            if front.cache.lease.is_lost() {
+                return Err("its view of the cache can't be read".to_owned());
+            }
+            Ok(())
+        };
         Health {
-            shards: self
-                .shards
-                .all()
-                .iter()
-                .map(|shard| shard.state())
-                .collect(),
+            shards: self.fronts.iter().map(state).collect(),
             cache_available: self.is_cache_in_use(),
         }
     }
 
     /// Whether every shard that is up has entries in the cache.
     fn is_cache_in_use(&self) -> bool {
-        let all = self.shards.all().iter().zip(&self.fronts);
-        self.cache.sights().borrow().cache.is_some()
-            && all.into_iter().all(|(shard, front)| {
-                shard.state().is_err() || matches!(front.cache.place_now(), Some(Place::On(..)))
+        self.cache.sight().cache.is_some()
+            && self.fronts.iter().all(|front| {
+                let is_down = front.cache.shard.state().is_err();
+                is_down || matches!(front.cache.place_now(), Some(Place::On(..)))
             })
     }
 
     /// Whether the view of every shard that is up is known, so that requests need not wait for it.
     pub fn is_ready(&self) -> bool {
-        let all = self.shards.all().iter().zip(&self.fronts);
-        all.into_iter()
-            .all(|(shard, front)| shard.state().is_err() || front.cache.place_now().is_some())
+        let mut fronts = self.fronts.iter();
+        fronts.all(|front| front.cache.shard.state().is_err() || front.cache.place_now().is_some())
     }
 
     /// Figures, gathered now.

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Found;
+use super::boot_clock::BootInstant;
 use super::clock::ShardClock;
 use super::lane::{Item, Weight};
 use super::shard_cache::{Place, ShardCache};
@@ -34,12 +35,6 @@ use crate::shard::{Reading, Shard};
 
 /// How long a flight may take, all its attempts together. A change of view takes some 1.5 s.
 const FLIGHT_MAX: Duration = Duration::from_secs(10);
-
-/// How long a flight waits to learn where the entries are.
-const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// How soon a flight that waits learns that its shard went down.
-const STATE_EVERY: Duration = Duration::from_millis(50);
 
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
@@ -91,7 +86,7 @@ impl ReadPath {
         let departure = Instant::now();
         loop {
             // Taken after everybody is on board: nobody joins a flight of a view that was over.
-            let place = match self.place().await {
+            let place = match self.cache.place_in_time().await {
                 Ok(place) => place,
                 Err(error) => return waiting.answer_all(&error),
             };
@@ -99,8 +94,10 @@ impl ReadPath {
                 Ok(()) => return,
                 Err(StartOver) if departure.elapsed() < FLIGHT_MAX => {}
                 Err(StartOver) => {
-                    let reason = "the cache in front of it comes and goes".to_owned();
-                    return waiting.answer_all(&self.down(reason));
+                    return waiting.answer_all(&Error::ShardDown {
+                        shard: self.shard.id(),
+                        reason: "the cache in front of it comes and goes".to_owned(),
+                    });
                 }
             }
         }
@@ -117,7 +114,7 @@ impl ReadPath {
         if keys.is_empty() {
             return Ok(());
         }
-        let asked = Instant::now();
+        let asked = BootInstant::now();
         self.metrics.shard_read_batches.add(1);
         let reading = match self.shard.read(&keys).await {
             Ok(reading) => reading,
@@ -190,9 +187,9 @@ impl ReadPath {
         keys: &[Bytes],
         tokens: Vec<Option<Token>>,
         reading: &Reading,
-        asked: Instant,
+        asked: BootInstant,
     ) -> Vec<Sighting> {
-        let elapsed = asked.elapsed();
+        let elapsed = BootInstant::now().since(asked);
         keys.iter()
             .zip(tokens)
             .zip(&reading.rows)
@@ -207,33 +204,6 @@ impl ReadPath {
                 }),
             })
             .collect()
-    }
-
-    /// Where the entries are. While that is not known, reads wait, but not for a shard that is down.
-    async fn place(&self) -> Result<Place, Error> {
-        if let Some(place) = self.cache.place_now() {
-            return Ok(place);
-        }
-        let since = Instant::now();
-        loop {
-            if let Err(reason) = self.shard.state() {
-                return Err(self.down(reason));
-            }
-            if let Ok(place) = tokio::time::timeout(STATE_EVERY, self.cache.place()).await {
-                return Ok(place);
-            }
-            if since.elapsed() >= PLACE_WAIT_MAX {
-                let ms = PLACE_WAIT_MAX.as_millis();
-                return Err(self.down(format!(
-                    "its view of the cache could not be learned within {ms} ms"
-                )));
-            }
-        }
-    }
-
-    fn down(&self, reason: String) -> Error {
-        let shard = self.shard.id();
-        Error::ShardDown { shard, reason }
     }
 }
 

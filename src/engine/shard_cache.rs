@@ -7,23 +7,30 @@
 //! the view of then, before anybody is answered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::lease::ViewLease;
 use crate::cache::{Cache, EntryKey, Session};
-use crate::routing::ShardId;
+use crate::error::Error;
+use crate::shard::Shard;
 use crate::view::{Epoch, View};
 
 /// How soon it is tried again after a cache that is in the view did not do a step: either it is
 /// reached again in a moment, or the view is changed.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 
+/// How long a request waits to learn where the entries are. A change of view takes some 1.5 s.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How soon a request that waits learns that its shard went down.
+const STATE_EVERY: Duration = Duration::from_millis(50);
+
 /// The cache for one shard.
 #[derive(Debug)]
 pub(super) struct ShardCache {
-    pub(super) shard: ShardId,
+    pub(super) shard: Arc<Shard>,
     pub(super) cache: Arc<Cache>,
     pub(super) lease: Arc<ViewLease>,
 }
@@ -83,6 +90,29 @@ impl ShardCache {
         }
     }
 
+    /// [`place`](ShardCache::place), for requests, which wait neither for ever nor for a shard that is
+    /// down.
+    pub(super) async fn place_in_time(&self) -> Result<Place, Error> {
+        if let Some(place) = self.place_now() {
+            return Ok(place);
+        }
+        let shard = self.shard.id();
+        let since = Instant::now();
+        loop {
+            if let Err(reason) = self.shard.state() {
+                return Err(Error::ShardDown { shard, reason });
+            }
+            if let Ok(place) = tokio::time::timeout(STATE_EVERY, self.place()).await {
+                return Ok(place);
+            }
+            if since.elapsed() >= PLACE_WAIT_MAX {
+                let ms = PLACE_WAIT_MAX.as_millis();
+                let reason = format!("its view of the cache could not be learned within {ms} ms");
+                return Err(Error::ShardDown { shard, reason });
+            }
+        }
+    }
+
     /// Whether the lease is valid now, on the view of `place`.
     pub(super) fn is_still(&self, place: &Place) -> bool {
         self.lease.now() == Some(place.view())
@@ -90,7 +120,7 @@ impl ShardCache {
 
     pub(super) fn entry(&self, place: &Place, key: &Bytes) -> EntryKey {
         EntryKey {
-            shard: self.shard,
+            shard: self.shard.id(),
             epoch: place.epoch(),
             key: key.clone(),
         }
@@ -123,7 +153,8 @@ impl ShardCache {
                 return;
             };
             // Many steps, over a longer time: the lease must have held for the last of them.
-            if session.clear(self.shard, place.epoch()).await.is_ok() && self.is_still(&place) {
+            if session.clear(self.shard.id(), place.epoch()).await.is_ok() && self.is_still(&place)
+            {
                 return;
             }
             tokio::time::sleep(AGAIN_AFTER).await;

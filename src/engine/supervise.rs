@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::boot_clock::BootInstant;
 use super::clock::ShardClock;
 use crate::metrics::Metrics;
 use crate::shard::{Shard, Shards};
@@ -65,7 +66,8 @@ async fn probe(shard: Arc<Shard>, clock: Arc<ShardClock>, stop: CancellationToke
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Some((asked, now)) = shard.probe().await {
+        let asked = BootInstant::now();
+        if let Some((_, now)) = shard.probe().await {
             clock.observe(asked, now);
         }
     }

@@ -70,6 +70,10 @@ impl WritePath {
             waiting.0.push((item.operations.len(), item.done));
             operations.extend(item.operations);
         }
+        // What could not be acknowledged is not begun.
+        if let Err(error) = self.cache.place_in_time().await {
+            return waiting.fail(&error);
+        }
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
         self.crash_points.pass("write:before-commit");
@@ -102,13 +106,7 @@ impl WritePath {
             self.crash_points.pass("write:fin");
             return waiting.succeed(outcomes);
         }
-        let ms = FIN_WAIT_MAX.as_millis();
-        waiting.fail(&Error::OutcomeUnknown {
-            shard: self.shard.id(),
-            reason: format!(
-                "it is committed, but its view of the cache could not be learned within {ms} ms, so that older values may be read"
-            ),
-        });
+        waiting.fail(&unacknowledged(self.shard.id()));
         // What nobody waits for has to be done all the same.
         fin.await;
     }
@@ -123,23 +121,34 @@ impl WritePath {
     }
 }
 
-/// Deletes every row of the shard, then everything that the cache has of it.
-pub(super) async fn clear(shard: Arc<Shard>, cache: Arc<ShardCache>) -> Result<(), Error> {
-    match shard.clear().await {
-        Ok(()) => {
-            cache.clear().await;
-            Ok(())
+/// Deletes every row of the shard, then everything that the cache has of it. What goes on after the
+/// answer goes on in `tasks`.
+pub(super) async fn clear(cache: Arc<ShardCache>, tasks: TaskTracker) -> Result<(), Error> {
+    cache.place_in_time().await?;
+    let shard = Arc::clone(&cache.shard);
+    if let Err(WriteFailure { error, orphan }) = shard.clear().await {
+        if let Some(orphan) = orphan {
+            tasks.spawn(async move {
+                shard.await_end(&orphan).await;
+                cache.clear().await;
+            });
         }
-        Err(failure) => {
-            if let Some(orphan) = failure.orphan {
-                tokio::spawn(async move {
-                    shard.await_end(&orphan).await;
-                    cache.clear().await;
-                });
-            }
-            Err(failure.error)
-        }
+        return Err(error);
     }
+    let clearing = tasks.spawn(async move { cache.clear().await });
+    match tokio::time::timeout(FIN_WAIT_MAX, clearing).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(unacknowledged(shard.id())),
+    }
+}
+
+/// The error of a commit that the cache could not be told of in time.
+fn unacknowledged(shard: ShardId) -> Error {
+    let ms = FIN_WAIT_MAX.as_millis();
+    let reason = format!(
+        "it is committed, but the cache could not be told within {ms} ms, so that older values may be read"
+    );
+    Error::OutcomeUnknown { shard, reason }
 }
 
 /// The commands that wait for their parts of a batch, each with its number of operations.

@@ -20,6 +20,7 @@ struct Pair {
     way_of_other: FaultProxy,
     redis: RedisServer,
     urls: Vec<String>,
+    builder: ProxyBuilder,
     _dir: Scratch,
 }
 
@@ -35,13 +36,14 @@ impl Pair {
             .env("DB_QUERY_TIMEOUT_MS", "60000");
         let one = builder.clone().env("REDIS_URL", redis.url()).start();
         let url = format!("redis://{}", way_of_other.addr());
-        let other = builder.env("REDIS_URL", url).start();
+        let other = builder.clone().env("REDIS_URL", url).start();
         Pair {
             one,
             other,
             way_of_other,
             redis,
             urls,
+            builder,
             _dir: dir,
         }
     }
@@ -51,24 +53,8 @@ impl Pair {
     fn cache(&self, key: &str, value: &str) {
         self.one.conn().set(key, value);
         for proxy in [&self.one, &self.other] {
-            let http = proxy.http();
-            eventually("it is cached", || {
-                let (found, from_cache) = http.value_and_origin(key);
-                assert_eq!(found, value);
-                from_cache.then_some(())
-            });
+            wait_until_cached(proxy, key, value);
         }
-    }
-
-    /// Puts `key` into the cache by reads of the first proxy.
-    #[track_caller]
-    fn cache_through_one(&self, key: &str, value: &str) {
-        let http = self.one.http();
-        eventually("it is cached", || {
-            let (found, from_cache) = http.value_and_origin(key);
-            assert_eq!(found, value);
-            from_cache.then_some(())
-        });
     }
 
     /// Reads `key` through both, again and again.
@@ -82,6 +68,17 @@ impl Pair {
             }
         }
     }
+}
+
+/// Reads `key`, which must be `value`, until it comes from the cache.
+#[track_caller]
+fn wait_until_cached(proxy: &Proxy, key: &str, value: &str) {
+    let http = proxy.http();
+    eventually("it is cached", || {
+        let (found, from_cache) = http.value_and_origin(key);
+        assert_eq!(found, value);
+        from_cache.then_some(())
+    });
 }
 
 #[test]
@@ -197,7 +194,7 @@ fn a_write_that_stood_still_is_not_hidden_by_what_was_read_meanwhile() {
     it.other.signal(Signal::SIGSTOP);
     it.redis.crash();
     it.redis.start_again();
-    it.cache_through_one("key", "old");
+    wait_until_cached(&it.one, "key", "old");
     lock.batch_execute("commit").unwrap();
     // Committed, and unacknowledged: both values are right.
     let mut reader = it.one.conn();
@@ -284,41 +281,90 @@ fn flushall_through_a_proxy_is_seen_through_the_other() {
     assert_eq!(it.other.conn().get("key"), None);
 }
 
+/// What `one` writes is read through the other, and the reverse, from the first moment on.
+#[track_caller]
+fn assert_coherent(one: &Proxy, other: &Proxy) {
+    for round in 0..10 {
+        for (writer, reader) in [(one, other), (other, one)] {
+            let value = format!("{round} by {}", writer.pid());
+            writer.conn().set("key", &value);
+            for proxy in [reader, writer, reader] {
+                assert_eq!(proxy.http().value_and_origin("key").0, value);
+            }
+        }
+    }
+}
+
 #[test]
-fn proxies_that_find_each_other_with_caches_of_their_own_go_on_without() {
+fn proxies_with_caches_of_their_own_use_none_and_say_so() {
     let dir = Scratch::new("alone");
     let builder = ProxyBuilder::new(dir.path())
         .shard_urls(&blank_databases(1))
         .env("REDIS_URL", "memory:");
     let one = builder.clone().start();
     one.conn().set("key", "old");
-    let http = one.http();
-    eventually("it is cached", || {
-        http.value_and_origin("key").1.then_some(())
-    });
+    wait_until_cached(&one, "key", "old");
     let other = builder.start();
+    assert_coherent(&one, &other);
     for proxy in [&one, &other] {
         eventually("it says what is wrong", || {
             let log = proxy.log();
-            log.contains("another proxy is in front of this shard")
+            log.contains("the proxies do not reach the same one")
                 .then_some(())
         });
-    }
-    for (writer, reader, value) in [
-        (&one, &other, "a"),
-        (&other, &one, "b"),
-        (&one, &other, "c"),
-    ] {
-        writer.conn().set("key", value);
-        assert_eq!(
-            reader.http().value_and_origin("key"),
-            (value.to_owned(), false)
-        );
+        assert!(!proxy.http().value_and_origin("key").1);
     }
 }
 
-/// A proxy with a shard that the test kills; `how` is READS_WHEN_SHARD_DOWN.
-fn with_a_dead_shard(how: &str, check: impl FnOnce(&Proxy)) {
+#[test]
+fn a_proxy_that_was_started_without_redis_does_not_write_behind_the_others_back() {
+    let it = Pair::start();
+    it.cache("key", "old");
+    let third = it.builder.clone().env("REDIS_URL", "memory:").start();
+    third.conn().set("key", "new");
+    it.expect("key", "new");
+    assert_coherent(&it.one, &third);
+}
+
+/// With Redis, then without, then with it again, one proxy after the other; in the end it has the old entry still.
+fn with_and_without_redis(shard_url: &str, dir: &Scratch) {
+    let redis = RedisServer::start();
+    let builder = ProxyBuilder::new(dir.path()).shard_urls(&[shard_url]);
+    let with_redis = builder.clone().env("REDIS_URL", redis.url());
+    let mut proxy = with_redis.clone().start();
+    proxy.conn().set("key", "old");
+    wait_until_cached(&proxy, "key", "old");
+    for (builder, value) in [
+        (builder.env("REDIS_URL", "memory:"), "new"),
+        (with_redis, "newest"),
+    ] {
+        proxy.terminate();
+        proxy.wait_exit();
+        proxy = builder.start();
+        assert_ne!(redis.conn().run("DBSIZE").int(), 0);
+        if value == "newest" {
+            assert_eq!(proxy.http().value_and_origin("key").0, "new");
+        }
+        proxy.conn().set("key", value);
+        assert_eq!(proxy.http().value_and_origin("key").0, value);
+    }
+}
+
+#[test]
+fn what_was_written_without_redis_is_read_with_it_again() {
+    let dir = Scratch::new("with");
+    with_and_without_redis(&blank_databases(1)[0], &dir);
+}
+
+#[test]
+fn what_was_written_to_a_file_without_redis_is_read_with_it_again() {
+    let dir = Scratch::new("with");
+    let url = format!("sqlite:{}", dir.join("shard.db").display());
+    with_and_without_redis(&url, &dir);
+}
+
+/// A proxy with a shard that the test kills, or stops; `how` is READS_WHEN_SHARD_DOWN.
+fn with_a_dead_shard(how: &str, hangs: bool, check: impl FnOnce(&Proxy)) {
     let mut server = PostgresServer::separate();
     let redis = RedisServer::start();
     let dir = Scratch::new("reads");
@@ -329,15 +375,21 @@ fn with_a_dead_shard(how: &str, check: impl FnOnce(&Proxy)) {
         .start();
     proxy.conn().set("key", "value");
     let http = proxy.http();
-    eventually("it is cached", || {
-        http.value_and_origin("key").1.then_some(())
-    });
-    server.crash();
+    wait_until_cached(&proxy, "key", "value");
+    if hangs {
+        server.pause();
+    } else {
+        server.crash();
+    }
     eventually("the shard is known to be down", || {
         (http.health().1["shards"]["shard_0"] != "healthy").then_some(())
     });
     check(&proxy);
-    server.start_again();
+    if hangs {
+        server.resume();
+    } else {
+        server.start_again();
+    }
     eventually("the shard is back", || {
         (proxy.conn().run("SET key again") == "+OK").then_some(())
     });
@@ -346,7 +398,7 @@ fn with_a_dead_shard(how: &str, check: impl FnOnce(&Proxy)) {
 
 #[test]
 fn cached_keys_of_a_dead_shard_are_errors_after_a_second() {
-    with_a_dead_shard("error", |proxy| {
+    with_a_dead_shard("error", false, |proxy| {
         eventually("the lease has ended", || {
             let reply = proxy.conn().run("GET key");
             (reply != "\"value\"").then(|| {
@@ -359,12 +411,14 @@ fn cached_keys_of_a_dead_shard_are_errors_after_a_second() {
 
 #[test]
 fn cached_keys_of_a_dead_shard_are_answered_where_that_is_asked_for() {
-    with_a_dead_shard("cached", |proxy| {
-        std::thread::sleep(PAUSE);
-        assert_eq!(proxy.conn().run("GET key"), "\"value\"");
-        assert!(proxy.conn().run("GET nosuch").is_error());
-        assert!(proxy.conn().run("SET key new").is_error());
-    });
+    for hangs in [false, true] {
+        with_a_dead_shard("cached", hangs, |proxy| {
+            std::thread::sleep(PAUSE);
+            assert_eq!(proxy.conn().run("GET key"), "\"value\"");
+            assert!(proxy.conn().run("GET nosuch").is_error());
+            assert!(proxy.conn().run("SET key new").is_error());
+        });
+    }
 }
 
 /// Waits until a statement in this database waits for a lock.

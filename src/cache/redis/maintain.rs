@@ -23,8 +23,11 @@ const RETRY_DELAYS_MS: [u64; 7] = [0, 20, 50, 100, 200, 500, 1000];
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// No client waits for this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a connection is asked whether it still leads to the same master.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether it still leads to the same master. One that is demoted and
+/// promoted again between two questions, with another's data by then, is taken for unchanged.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// After so many questions on one connection, each of them is asked.
+const ROUNDS_PER_CUT: u32 = 10;
 
 impl Shared {
     /// Cancelled at any point, it leaves the generation of now as it is.
@@ -99,11 +102,18 @@ impl RedisSession {
     /// told by the id of its replication: it may hold the other's entries.
     async fn watch(&self) {
         let generation = &self.generation;
-        while timeout(ASK_EVERY, generation.over.cancelled())
-            .await
-            .is_err()
-        {
-            for connection in generation.connections.iter().chain([&generation.duties]) {
+        for round in 0_u32.. {
+            let is_over = timeout(ASK_EVERY, generation.over.cancelled()).await;
+            if is_over.is_ok() {
+                return;
+            }
+            // The server is the same on all of them; a cut has to be looked for on each.
+            let others: &[_] = if round.is_multiple_of(ROUNDS_PER_CUT) {
+                &generation.connections
+            } else {
+                &[]
+            };
+            for connection in others.iter().chain([&generation.duties]) {
                 let mut command = cmd("INFO");
                 command.arg("server").arg("replication");
                 let mut connection = connection.clone();

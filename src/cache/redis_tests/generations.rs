@@ -35,7 +35,7 @@ async fn there_are_sessions_for_the_instance_that_is_reached_and_no_other() {
     assert_ne!(instance, another);
     assert!(first.session(instance).is_some());
     assert!(first.session(another).is_none());
-    assert!(first.session(Instance::IN_PROCESS).is_none());
+    assert!(first.session(Instance::draw()).is_none());
 
     let same = one.cache().await;
     assert_eq!(reached(&same).await, instance, "others see the same");
