@@ -38,7 +38,9 @@ impl Node {
         let proxy = ProxyBuilder::new(dir.path())
             .shard_urls(&linked)
             .env("REDIS_URL", format!("redis://{}/0", to_redis.addr()))
-            // Shorter than by default, so that a short run sees every time-out.
+            // By default 2 s and 5 s. Shards are stopped, muted and locked for up to 4 s: with the defaults hardly
+            // any statement would run into its limit, and what follows from that (an unknown outcome, a session that
+            // has to be ended) would not be tried. All other settings are the defaults.
             .env("DB_CONNECT_TIMEOUT_MS", "1000")
             .env("DB_QUERY_TIMEOUT_MS", "2000")
             .start();
