@@ -1,16 +1,20 @@
 //! The deployment: every connection between its parts goes through a fault proxy.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::{PROXIES, SHARDS};
 use crate::harness::{
-    FaultProxy, PostgresServer, Proxy, ProxyBuilder, RedisServer, Scratch, eventually,
+    FaultProxy, Http, PostgresServer, Proxy, ProxyBuilder, RedisServer, Scratch, eventually,
 };
 
 /// A proxy and its links.
 pub struct Node {
     proxy: Mutex<Proxy>,
     ports: Mutex<Ports>,
+    /// By the number of the process.
+    reads: Mutex<BTreeMap<usize, Reads>>,
     pub to_redis: FaultProxy,
     pub to_shards: Vec<FaultProxy>,
     _dir: Scratch,
@@ -21,6 +25,15 @@ pub struct Node {
 pub struct Ports {
     pub resp: String,
     pub http: String,
+    /// How often it had been started before.
+    process: usize,
+}
+
+/// How many keys were read from the cache, and how many from a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    pub hits: u64,
+    pub misses: u64,
 }
 
 impl Node {
@@ -45,7 +58,8 @@ impl Node {
             .env("DB_QUERY_TIMEOUT_MS", "2000")
             .start();
         Node {
-            ports: Mutex::new(ports_of(&proxy)),
+            ports: Mutex::new(ports_of(&proxy, 0)),
+            reads: Mutex::default(),
             proxy: Mutex::new(proxy),
             to_redis,
             to_shards,
@@ -66,21 +80,56 @@ impl Node {
             .clone()
     }
 
-    /// Starts a killed proxy again.
+    /// Starts a proxy again that has ended.
     pub fn start_again(&self) {
         let mut proxy = self.proxy();
         proxy.start_again();
-        *self
+        let mut ports = self
             .ports
             .lock()
-            .expect("no thread panics while it holds this") = ports_of(&proxy);
+            .expect("no thread panics while it holds this");
+        *ports = ports_of(&proxy, ports.process + 1);
+    }
+
+    /// Notes what the proxy says of its reads, if it answers: a killed one takes it along.
+    pub fn note_reads(&self) {
+        let ports = self.ports();
+        let Some((200, body)) = Http::with_limit(&ports.http, STATS_MAX).try_get("/stats") else {
+            return;
+        };
+        let stats: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let count = |name: &str| stats[name].as_u64().expect("a count");
+        let mut reads = self
+            .reads
+            .lock()
+            .expect("no thread panics while it holds this");
+        // Who asked later may have noted first.
+        let known = reads.entry(ports.process).or_default();
+        known.hits = known.hits.max(count("cache_hits"));
+        known.misses = known.misses.max(count("cache_misses"));
+    }
+
+    /// The sum of what all its processes were known to have read.
+    pub fn reads(&self) -> Reads {
+        let reads = self
+            .reads
+            .lock()
+            .expect("no thread panics while it holds this");
+        Reads {
+            hits: reads.values().map(|reads| reads.hits).sum(),
+            misses: reads.values().map(|reads| reads.misses).sum(),
+        }
     }
 }
 
-fn ports_of(proxy: &Proxy) -> Ports {
+/// A proxy that is paused answers later, and then it is asked again.
+const STATS_MAX: Duration = Duration::from_millis(500);
+
+fn ports_of(proxy: &Proxy, process: usize) -> Ports {
     Ports {
         resp: proxy.resp_addr().to_owned(),
         http: proxy.http().addr().to_owned(),
+        process,
     }
 }
 
@@ -96,7 +145,7 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     pub redis: Mutex<RedisServer>,
     pub redis_addr: String,
-    /// What some proxies are made to take for their Redis, and what the first one is made a replica of.
+    /// What some proxies are made to take for their Redis, and what copies the first one and is copied by it.
     pub other_redis: RedisServer,
     pub shards: Vec<Mutex<PostgresServer>>,
     /// The URLs of the shards' databases, past the fault proxies.
