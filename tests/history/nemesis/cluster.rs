@@ -91,13 +91,25 @@ impl Node {
         *ports = ports_of(&proxy, ports.process + 1);
     }
 
+    fn stats(&self, ports: &Ports) -> Option<serde_json::Value> {
+        match Http::with_limit(&ports.http, STATS_MAX).try_get("/stats")? {
+            (200, body) => Some(serde_json::from_slice(&body).expect("JSON")),
+            _ => None,
+        }
+    }
+
+    /// Whether the proxy says that it uses the cache.
+    pub fn uses_cache(&self) -> bool {
+        let stats = self.stats(&self.ports());
+        stats.is_some_and(|stats| stats["cache_available"] == true)
+    }
+
     /// Notes what the proxy says of its reads, if it answers: a killed one takes it along.
     pub fn note_reads(&self) {
         let ports = self.ports();
-        let Some((200, body)) = Http::with_limit(&ports.http, STATS_MAX).try_get("/stats") else {
+        let Some(stats) = self.stats(&ports) else {
             return;
         };
-        let stats: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let count = |name: &str| stats[name].as_u64().expect("a count");
         let mut reads = self
             .reads

@@ -115,8 +115,13 @@ impl Plan {
                 }
                 _ => {}
             }
+            // What shall bring entries back needs that there are some: it comes before the cache has been lost.
+            let begins = match kind {
+                Kind::RedisDemote => 0..300,
+                _ => 0..BEGINNINGS_MS,
+            };
             let planned = Planned {
-                at: Duration::from_millis(self.random.u64(0..BEGINNINGS_MS)),
+                at: Duration::from_millis(self.random.u64(begins)),
                 lasts,
                 kind,
                 fault,

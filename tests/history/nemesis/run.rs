@@ -59,6 +59,7 @@ fn linearizable_and_durable_under_faults() {
         // Of the first 3000 seeds the one that has most kinds of faults within that time: 20 of 21.
         variable("NEMESIS_SEED").unwrap_or(2975),
         UNUSED_MAX,
+        Duration::from_secs(8),
     );
 }
 
@@ -67,7 +68,12 @@ fn linearizable_and_durable_under_faults() {
 fn soak() {
     let minutes = variable("SOAK_MINUTES").unwrap_or(60);
     let seed = variable("NEMESIS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-    run(Duration::from_secs(minutes * 60), seed, UNUSED_MAX_SOAK);
+    run(
+        Duration::from_secs(minutes * 60),
+        seed,
+        UNUSED_MAX_SOAK,
+        Duration::from_secs(60),
+    );
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -108,6 +114,8 @@ struct Stage {
     /// No more commands.
     is_over: AtomicBool,
     seed: u64,
+    /// How long faults of Redis wait for the cache to be in use.
+    patience: Duration,
 }
 
 /// Sets flags when its thread panics: nobody must wait for ever for one that has failed.
@@ -122,7 +130,7 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-fn run(length: Duration, seed: u64, unused_max: Duration) {
+fn run(length: Duration, seed: u64, unused_max: Duration, patience: Duration) {
     println!("NEMESIS_SEED={seed}");
     let began = Instant::now();
     let stage = Stage {
@@ -135,6 +143,7 @@ fn run(length: Duration, seed: u64, unused_max: Duration) {
         is_calm: AtomicBool::new(false),
         is_over: AtomicBool::new(false),
         seed,
+        patience,
     };
     println!(
         "the deployment was ready after {:.1} s",
@@ -205,6 +214,7 @@ impl Stage {
             record: &self.record,
             clock: self.clock,
             is_over: &self.is_calm,
+            patience: self.patience,
         }
     }
 

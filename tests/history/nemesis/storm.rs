@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::availability::Availability;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Node};
 use super::fault::KINDS;
 use super::plan::{Plan, Planned};
 use crate::checker::Nanos;
@@ -100,6 +100,8 @@ pub struct Sky<'a> {
     pub record: &'a Record,
     pub clock: Clock,
     pub is_over: &'a AtomicBool,
+    /// How long faults of Redis wait for the cache to be in use: when it is not, there is little that they could spoil.
+    pub patience: Duration,
 }
 
 impl Sky<'_> {
@@ -107,6 +109,9 @@ impl Sky<'_> {
     pub fn rage(&self, mut plan: Plan, keys: impl Fn() -> Vec<Vec<String>> + Sync) {
         while !self.is_over.load(Ordering::Relaxed) {
             let (storm, calm) = plan.storm();
+            if storm.iter().any(|planned| planned.kind.is_of_redis()) {
+                self.await_cache();
+            }
             std::thread::scope(|scope| {
                 for planned in &storm {
                     let keys = &keys;
@@ -116,6 +121,15 @@ impl Sky<'_> {
             if !self.is_over.load(Ordering::Relaxed) {
                 std::thread::sleep(calm);
             }
+        }
+    }
+
+    /// Waits for a while until all proxies use the cache.
+    fn await_cache(&self) {
+        let end = Instant::now() + self.patience;
+        let is_used = || self.cluster.nodes.iter().all(Node::uses_cache);
+        while Instant::now() < end && !self.is_over.load(Ordering::Relaxed) && !is_used() {
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
