@@ -1,6 +1,7 @@
 //! The deployment: every connection between its parts goes through a fault proxy.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -160,6 +161,8 @@ pub struct Cluster {
     /// What some proxies are made to take for their Redis, and what copies the first one and is copied by it.
     pub other_redis: RedisServer,
     pub shards: Vec<Mutex<PostgresServer>>,
+    /// Whether clients only read, for a while: then each key comes to be in the cache.
+    pub only_reads: AtomicBool,
     /// The URLs of the shards' databases, past the fault proxies.
     pub urls: Vec<String>,
 }
@@ -184,6 +187,7 @@ impl Cluster {
             redis: Mutex::new(redis),
             other_redis: RedisServer::start(),
             shards: shards.into_iter().map(Mutex::new).collect(),
+            only_reads: AtomicBool::new(false),
             urls,
         };
         cluster.wait_healthy();

@@ -1,5 +1,6 @@
 //! The faults: what each does, what ends it, and whom it touches.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -118,6 +119,9 @@ pub enum Fault {
     RedisDemote {
         /// How much older the copy is that it comes back with.
         age: Duration,
+        /// Whether nobody writes while it is copied and while it is a replica: the copy has every key then, and a proxy
+        /// that only reads is not told by a refused write.
+        only_reads: bool,
     },
     RedisSecond {
         proxies: Vec<usize>,
@@ -262,9 +266,8 @@ impl Fault {
                 cluster.redis().conn().run("FLUSHALL");
             }
             Fault::RedisEvict { is_full } => starve_redis(&cluster.redis(), lasts, *is_full),
-            Fault::RedisDemote { age } => {
-                let stays = lasts.saturating_sub(*age);
-                demote_redis(&cluster.redis(), &cluster.other_redis, *age, stays);
+            Fault::RedisDemote { age, only_reads } => {
+                demote_redis(cluster, *age, lasts.saturating_sub(*age), *only_reads);
             }
             Fault::RedisFlap { proxy, turns } => {
                 let link = &cluster.nodes[*proxy].to_redis;
@@ -400,15 +403,29 @@ fn starve_redis(redis: &RedisServer, lasts: Duration, is_full: bool) {
     conn.run("CONFIG SET maxmemory 0");
 }
 
-fn demote_redis(redis: &RedisServer, other: &RedisServer, age: Duration, stays: Duration) {
-    other.follow(redis);
+fn demote_redis(cluster: &Cluster, age: Duration, stays: Duration, only_reads: bool) {
+    let (redis, other) = (cluster.redis(), &cluster.other_redis);
+    let set_quiet = |is_quiet: bool| {
+        if only_reads {
+            cluster.only_reads.store(is_quiet, Ordering::Relaxed);
+            std::thread::sleep(QUIET);
+        }
+    };
+    set_quiet(true);
+    other.follow(&redis);
     other.lead();
+    set_quiet(false);
     std::thread::sleep(age);
+    set_quiet(true);
     let demoted = Instant::now();
     redis.follow(other);
     std::thread::sleep(stays.saturating_sub(demoted.elapsed()));
     redis.lead();
+    set_quiet(false);
 }
+
+/// Reads fill the cache within this time.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Kills a proxy and leaves behind a session that does not end. It is started again before that one goes on.
 fn orphan(node: &Node, shard: usize, url: &str, lasts: Duration) {

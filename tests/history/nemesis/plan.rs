@@ -109,7 +109,7 @@ impl Plan {
             }
             let mut lasts = Duration::from_millis(lasts);
             match &fault {
-                Fault::RedisDemote { age } => lasts += *age,
+                Fault::RedisDemote { age, .. } => lasts += *age,
                 Fault::RedisFlap { turns, .. } => {
                     lasts += turns.iter().map(|(up, down)| *up + *down).sum::<Duration>();
                 }
@@ -170,6 +170,7 @@ impl Plan {
             },
             Kind::RedisDemote => Fault::RedisDemote {
                 age: Duration::from_millis(self.random.u64(50..2000)),
+                only_reads: self.random.bool(),
             },
             Kind::RedisSecond => Fault::RedisSecond { proxies },
             Kind::RedisCut => Fault::ToRedis {

@@ -335,7 +335,8 @@ impl Stage {
                 continue;
             }
             let call = self.clock.now();
-            let answer = if random.u32(0..30) == 0 {
+            let only_reads = self.cluster.only_reads.load(Ordering::Relaxed);
+            let answer = if !only_reads && random.u32(0..30) == 0 {
                 written_once += 1;
                 let key = key_on(shard, SHARDS, &format!("once:{number}:{written_once}"));
                 let value = format!("{}", self.workload.value());
@@ -346,7 +347,7 @@ impl Stage {
                 answer
             } else if random.u32(0..12) == 0 {
                 let keys = &round.keys[shard];
-                let calls: Vec<(&String, Command, Answer)> = if random.bool() {
+                let calls: Vec<(&String, Command, Answer)> = if only_reads || random.bool() {
                     let answers = client.get_all(keys);
                     let calls = keys.iter().zip(answers);
                     calls
@@ -372,7 +373,10 @@ impl Stage {
                 calls[0].2.clone()
             } else {
                 let key = random.choice(&round.keys[shard]).expect("a round has keys");
-                let command = self.workload.any(&mut random);
+                let command = match self.workload.any(&mut random) {
+                    _ if only_reads => Command::Get,
+                    command => command,
+                };
                 let outcome = client.run(key, command);
                 let end = self.clock.now();
                 if let Some(op) = observed(number, command, &outcome.answer, call, end) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::availability::Availability;
 use super::cluster::{Cluster, Node};
-use super::fault::KINDS;
+use super::fault::{KINDS, Kind};
 use super::plan::{Plan, Planned};
 use crate::checker::Nanos;
 use crate::workload::Clock;
@@ -109,6 +109,12 @@ impl Sky<'_> {
     pub fn rage(&self, mut plan: Plan, keys: impl Fn() -> Vec<Vec<String>> + Sync) {
         while !self.is_over.load(Ordering::Relaxed) {
             let (storm, calm) = plan.storm();
+            if storm
+                .iter()
+                .any(|planned| planned.kind == Kind::RedisDemote)
+            {
+                self.prepare_copying();
+            }
             if storm.iter().any(|planned| planned.kind.is_of_redis()) {
                 self.await_cache();
             }
@@ -122,6 +128,19 @@ impl Sky<'_> {
                 std::thread::sleep(calm);
             }
         }
+    }
+
+    /// Gives Redis the first replica of its life: that makes it another instance for the proxies. If it came with the
+    /// fault, there would be no copies of what they use after it.
+    fn prepare_copying(&self) {
+        let redis = self.cluster.redis();
+        if redis.had_replica() {
+            return;
+        }
+        self.cluster.other_redis.follow(&redis);
+        self.cluster.other_redis.lead();
+        drop(redis);
+        std::thread::sleep(NOTICED);
     }
 
     /// Waits for a while until all proxies use the cache.
@@ -147,6 +166,9 @@ impl Sky<'_> {
         self.record.add(planned, begin, end.max(begin + MARK));
     }
 }
+
+/// Proxies notice within this time that Redis is another instance.
+const NOTICED: Duration = Duration::from_millis(1500);
 
 /// What a fault without a duration is taken to last, so that it is found.
 const MARK: Nanos = Duration::from_millis(1).as_nanos() as Nanos;

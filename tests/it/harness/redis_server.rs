@@ -132,6 +132,12 @@ impl RedisServer {
         });
     }
 
+    /// Whether it has had a replica. The first one that it is given changes its replication id.
+    pub fn had_replica(&self) -> bool {
+        let info = self.conn().info("replication");
+        info.contains("repl_backlog_active:1\r\n")
+    }
+
     /// Makes a replica a master, with the entries that it has.
     pub fn lead(&self) {
         assert_eq!(self.conn().run("REPLICAOF NO ONE"), "+OK");
