@@ -152,6 +152,17 @@ fn addr_in(url: &str) -> &str {
     after_user.split('/').next().unwrap_or_default()
 }
 
+/// Gives Redis the first replica of its life, if it had none: that changes its replication id, so that it is another
+/// instance for the proxies. If it came with a fault, there would be no copies of what they use after it.
+pub fn copy_first_time(redis: &RedisServer, other: &RedisServer) -> bool {
+    let is_first = !redis.had_replica();
+    if is_first {
+        other.follow(redis);
+        other.lead();
+    }
+    is_first
+}
+
 /// All parts.
 pub struct Cluster {
     // The order of the fields is the order in which they are stopped.
@@ -170,7 +181,8 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything, and waits until it works.
     pub fn start() -> Cluster {
-        let redis = RedisServer::start();
+        let (redis, other_redis) = (RedisServer::start(), RedisServer::start());
+        copy_first_time(&redis, &other_redis);
         let shards: Vec<PostgresServer> = std::thread::scope(|scope| {
             let starting: Vec<_> = (0..SHARDS)
                 .map(|_| scope.spawn(PostgresServer::separate))
@@ -185,7 +197,7 @@ impl Cluster {
             nodes: (0..PROXIES).map(|_| Node::start(&redis, &urls)).collect(),
             redis_addr: redis.addr(),
             redis: Mutex::new(redis),
-            other_redis: RedisServer::start(),
+            other_redis,
             shards: shards.into_iter().map(Mutex::new).collect(),
             only_reads: AtomicBool::new(false),
             urls,

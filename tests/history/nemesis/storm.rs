@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::availability::Availability;
-use super::cluster::{Cluster, Node};
+use super::cluster::{Cluster, Node, copy_first_time};
 use super::fault::{KINDS, Kind};
 use super::plan::{Plan, Planned};
 use crate::checker::Nanos;
@@ -113,7 +113,10 @@ impl Sky<'_> {
                 .iter()
                 .any(|planned| planned.kind == Kind::RedisDemote)
             {
-                self.prepare_copying();
+                let is_first = copy_first_time(&self.cluster.redis(), &self.cluster.other_redis);
+                if is_first {
+                    std::thread::sleep(NOTICED);
+                }
             }
             if storm.iter().any(|planned| planned.kind.is_of_redis()) {
                 self.await_cache();
@@ -128,19 +131,6 @@ impl Sky<'_> {
                 std::thread::sleep(calm);
             }
         }
-    }
-
-    /// Gives Redis the first replica of its life: that makes it another instance for the proxies. If it came with the
-    /// fault, there would be no copies of what they use after it.
-    fn prepare_copying(&self) {
-        let redis = self.cluster.redis();
-        if redis.had_replica() {
-            return;
-        }
-        self.cluster.other_redis.follow(&redis);
-        self.cluster.other_redis.lead();
-        drop(redis);
-        std::thread::sleep(NOTICED);
     }
 
     /// Waits for a while until all proxies use the cache.
