@@ -17,7 +17,8 @@ test: ## install what the tests need (Debian 12), then run them all against real
 
 soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for another length
 	@scripts/install-test-dependencies.sh
-	$(CARGO) test --release --test history -- --ignored --nocapture soak
+# Not --release: that would leave a respgres with the tests' hooks in target/release (see the profile in Cargo.toml).
+	$(CARGO) test --profile soak --test history -- --ignored --nocapture soak
 
 lint: ## formatting, clippy and the documentation, warnings being errors
 	$(CARGO) fmt --check

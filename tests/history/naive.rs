@@ -19,7 +19,7 @@ struct CacheAside {
 impl CacheAside {
     fn run(&mut self, key: &str, command: Command) -> Answer {
         match command {
-            Command::Set(value) => {
+            Command::Set(value) | Command::Write(value) => {
                 let upsert = "insert into naive values ($1, $2) on conflict (key) do update set value = excluded.value";
                 self.database
                     .execute(upsert, &[&key, &value.to_string()])

@@ -12,6 +12,8 @@ pub enum Command {
     /// `GET /read/{key}`.
     Read,
     Set(Value),
+    /// `POST /write`.
+    Write(Value),
     /// `SET … PX`.
     SetFor(Value, Duration),
     /// `SET … NX`.
@@ -64,7 +66,8 @@ impl Workload {
         match random.u32(0..100) {
             0..55 => Command::Get,
             55..62 => Command::Read,
-            62..78 => Command::Set(self.value()),
+            62..74 => Command::Set(self.value()),
+            74..78 => Command::Write(self.value()),
             78..84 => Command::SetFor(self.value(), Duration::from_millis(random.u64(50..600))),
             84..88 => Command::SetIfAbsent(self.value()),
             88..92 => Command::Swap(self.value()),
@@ -97,9 +100,10 @@ pub fn observed(
 ) -> Option<Op> {
     let does = match command {
         Command::Get | Command::Read => Does::Keep,
-        Command::Set(value) | Command::SetIfAbsent(value) | Command::Swap(value) => {
-            Does::Put(value, None)
-        }
+        Command::Set(value)
+        | Command::Write(value)
+        | Command::SetIfAbsent(value)
+        | Command::Swap(value) => Does::Put(value, None),
         Command::SetFor(value, time_to_live) => Does::Put(
             value,
             Some(Nanos::try_from(time_to_live.as_nanos()).expect("it is short")),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::{Node, Ports};
+use crate::checker::Value;
 use crate::harness::{Conn, Http, NoReply, Reply, args, encode};
 use crate::workload::{Answer, Command, FOREIGN, value_in};
 
@@ -53,11 +54,15 @@ impl<'a> Client<'a> {
 
     /// Runs a command on a key; the connection is made.
     pub fn run(&mut self, key: &str, command: Command) -> Outcome {
-        if command == Command::Read {
-            return self.read(key);
-        }
         let words = match command {
-            Command::Get | Command::Read => vec!["GET".to_owned(), key.to_owned()],
+            Command::Read => return self.read(key),
+            Command::Write(value) => {
+                return Outcome {
+                    answer: self.write(key, value),
+                    is_hit: false,
+                };
+            }
+            Command::Get => vec!["GET".to_owned(), key.to_owned()],
             Command::Del => vec!["DEL".to_owned(), key.to_owned()],
             Command::Set(value) => set(key, value, &[]),
             Command::SetIfAbsent(value) => set(key, value, &["NX"]),
@@ -76,13 +81,51 @@ impl<'a> Client<'a> {
         self.answer(&args!["SET", key, value])
     }
 
-    fn answer(&mut self, words: &[&[u8]]) -> Answer {
+    /// MGET: what each key held.
+    pub fn get_all(&mut self, keys: &[String]) -> Vec<Answer> {
+        let words: Vec<&[u8]> = std::iter::once("MGET")
+            .chain(keys.iter().map(String::as_str))
+            .map(str::as_bytes)
+            .collect();
+        match self.reply(&words) {
+            Ok(Reply::Array(items)) => {
+                assert_eq!(items.len(), keys.len(), "an answer for each key");
+                let held = |item: Reply| Answer::Held(item.value().map(|value| value_in(&value)));
+                items.into_iter().map(held).collect()
+            }
+            Ok(Reply::Error(text)) => vec![meaning(&text); keys.len()],
+            Ok(other) => panic!("not an answer to MGET: {other}"),
+            Err(unknown) => vec![unknown; keys.len()],
+        }
+    }
+
+    /// MSET of keys that are all on one shard, where it is atomic.
+    pub fn set_all(&mut self, pairs: &[(&String, Value)]) -> Answer {
+        let mut words = vec!["MSET".to_owned()];
+        for (key, value) in pairs {
+            words.extend([(*key).clone(), value.to_string()]);
+        }
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        self.answer(&words)
+    }
+
+    fn reply(&mut self, words: &[&[u8]]) -> Result<Reply, Answer> {
         let conn = self.conn.as_mut().expect("the connection is made");
         let reply = match conn.try_send(&encode(words)) {
             Ok(()) => conn.try_read(),
             Err(_) => Err(NoReply::Closed),
         };
-        match reply {
+        reply.map_err(|silence| {
+            self.conn = None;
+            Answer::Unknown(match silence {
+                NoReply::Closed => "closed",
+                NoReply::TimedOut => "silent",
+            })
+        })
+    }
+
+    fn answer(&mut self, words: &[&[u8]]) -> Answer {
+        match self.reply(words) {
             Ok(Reply::Simple(text)) if text == "OK" => Answer::Stored,
             Ok(Reply::Bulk(bytes)) => Answer::Held(Some(value_in(&bytes))),
             // A SET with a condition, which does not ask for the value, says so when it was refused.
@@ -91,13 +134,26 @@ impl<'a> Client<'a> {
             Ok(Reply::Int(count)) => Answer::Removed(count == 1),
             Ok(Reply::Error(text)) => meaning(&text),
             Ok(other) => panic!("not an answer to {words:?}: {other}"),
-            Err(silence) => {
-                self.conn = None;
-                Answer::Unknown(match silence {
-                    NoReply::Closed => "closed",
-                    NoReply::TimedOut => "silent",
-                })
+            Err(unknown) => unknown,
+        }
+    }
+
+    fn write(&self, key: &str, value: Value) -> Answer {
+        let body = serde_json::json!({"key": key, "value": value.to_string()}).to_string();
+        match self.http.try_post("/write", body.as_bytes()) {
+            Some((200, _)) => Answer::Stored,
+            Some((503, body)) => {
+                let body = String::from_utf8_lossy(&body);
+                if body.contains("nothing was") {
+                    Answer::NotDone("HTTP 503")
+                } else if body.contains("may or may not have happened") {
+                    Answer::Unknown("HTTP 503")
+                } else {
+                    panic!("it does not say what became of the write: {body}")
+                }
             }
+            Some((status, body)) => panic!("{status}: {}", String::from_utf8_lossy(&body)),
+            None => Answer::Unknown("HTTP closed"),
         }
     }
 
@@ -120,7 +176,7 @@ impl<'a> Client<'a> {
 }
 
 /// `SET` with options.
-fn set(key: &str, value: u64, options: &[&str]) -> Vec<String> {
+fn set(key: &str, value: Value, options: &[&str]) -> Vec<String> {
     let words = ["SET", key, &value.to_string()].map(str::to_owned);
     words
         .into_iter()

@@ -1,5 +1,6 @@
 //! The faults: what each does, what ends it, and whom it touches.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -7,10 +8,10 @@ use nix::sys::signal::Signal;
 use super::availability::Touched;
 use super::cluster::{Cluster, Node};
 use super::{PROXIES, SHARDS, sql};
-use crate::harness::{Cut, Direction, FaultProxy, RedisServer, Silence};
+use crate::harness::{Cut, Direction, FaultProxy, RedisServer, Silence, Stopped};
 
 /// Every kind of fault, by the name that `NEMESIS_FAULTS` has for it, and how many milliseconds it lasts.
-pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 18] = [
+pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 21] = [
     (Kind::RedisKill, "redis-kill", 50..1500),
     (Kind::RedisSnapshot, "redis-snapshot", 600..3000),
     (Kind::RedisPause, "redis-pause", 100..2500),
@@ -21,6 +22,7 @@ pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 18] = [
     (Kind::RedisCut, "redis-cut", 0..2000),
     (Kind::RedisDelay, "redis-delay", 500..3000),
     (Kind::RedisMute, "redis-mute", 300..3000),
+    (Kind::RedisFlap, "redis-flap", 0..1),
     (Kind::ShardPause, "shard-pause", 300..4000),
     (Kind::ShardKill, "shard-kill", 50..1500),
     (Kind::ShardSession, "shard-session", 0..1),
@@ -29,6 +31,8 @@ pub const KINDS: [(Kind, &str, std::ops::Range<u64>); 18] = [
     (Kind::ShardMute, "shard-mute", 500..4000),
     (Kind::RowLock, "row-lock", 1000..3000),
     (Kind::ProxyStop, "proxy-stop", 0..4000),
+    (Kind::ProxyRestart, "proxy-restart", 0..2000),
+    (Kind::ProxyOrphan, "proxy-orphan", 2000..5000),
 ];
 
 /// What can go wrong.
@@ -43,13 +47,17 @@ pub enum Kind {
     RedisFlush,
     /// Hardly any memory: entries vanish, or can't be made.
     RedisEvict,
-    /// Made a replica of another one, and a master again with that one's entries.
+    /// Copied by another one, some time later made a replica of that one, and then a master again, with the old entries.
+    /// It stays a replica for longer than a proxy needs to notice it: that a shorter time may go unnoticed between two
+    /// looks is a documented limit.
     RedisDemote,
     /// Some proxies reach another Redis where they think theirs is.
     RedisSecond,
     RedisCut,
     RedisDelay,
     RedisMute,
+    /// One proxy loses it, and reaches it again, over and over.
+    RedisFlap,
     ShardPause,
     ShardKill,
     /// One session's process is killed; the server recovers by itself.
@@ -61,6 +69,10 @@ pub enum Kind {
     RowLock,
     /// Killed and started again, or paused for longer than it may trust what it knows.
     ProxyStop,
+    /// Asked to stop, and started again.
+    ProxyRestart,
+    /// Killed, while a process of PostgreSQL that worked for it stands still, and goes on later.
+    ProxyOrphan,
 }
 
 impl Kind {
@@ -104,13 +116,24 @@ pub enum Fault {
     RedisEvict {
         is_full: bool,
     },
-    RedisDemote,
+    RedisDemote {
+        /// How much older the copy is that it comes back with.
+        age: Duration,
+        /// Whether nobody writes while it is copied and while it is a replica: the copy has every key then, and a proxy
+        /// that only reads is not told by a refused write.
+        only_reads: bool,
+    },
     RedisSecond {
         proxies: Vec<usize>,
     },
     ToRedis {
         proxies: Vec<usize>,
         trouble: Trouble,
+    },
+    RedisFlap {
+        proxy: usize,
+        /// For how long it is reached, and for how long it is not.
+        turns: Vec<(Duration, Duration)>,
     },
     ShardPause(usize),
     ShardKill(usize),
@@ -123,6 +146,11 @@ pub enum Fault {
     RowLock(usize),
     ProxyKill(usize),
     ProxyPause(usize),
+    ProxyRestart(usize),
+    ProxyOrphan {
+        proxy: usize,
+        shard: usize,
+    },
 }
 
 impl Fault {
@@ -134,7 +162,8 @@ impl Fault {
             | Fault::RedisPause
             | Fault::RedisFlush
             | Fault::RedisEvict { .. }
-            | Fault::RedisDemote => vec![Part::Redis],
+            | Fault::RedisDemote { .. } => vec![Part::Redis],
+            Fault::RedisFlap { proxy, .. } => vec![Part::ToRedis(*proxy)],
             Fault::RedisSecond { proxies } | Fault::ToRedis { proxies, .. } => {
                 proxies.iter().map(|proxy| Part::ToRedis(*proxy)).collect()
             }
@@ -146,7 +175,10 @@ impl Fault {
             | Fault::ShardKill(shard)
             | Fault::ShardSession(shard)
             | Fault::RowLock(shard) => vec![Part::Shard(*shard)],
-            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) => vec![Part::Proxy(*proxy)],
+            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) | Fault::ProxyRestart(proxy) => {
+                vec![Part::Proxy(*proxy)]
+            }
+            Fault::ProxyOrphan { proxy, shard } => vec![Part::Proxy(*proxy), Part::Shard(*shard)],
         }
     }
 
@@ -162,19 +194,24 @@ impl Fault {
             };
             proxies.iter().flat_map(of_proxy).collect()
         };
+        let shards: Vec<usize> = (0..SHARDS).collect();
         match self {
             Fault::RedisFlush => Touched::default(),
             Fault::RedisKill
             | Fault::RedisSnapshot
             | Fault::RedisPause
             | Fault::RedisEvict { .. }
-            | Fault::RedisDemote => Touched {
+            | Fault::RedisDemote { .. } => Touched {
                 lanes: Vec::new(),
                 caches: all,
             },
             Fault::RedisSecond { proxies } | Fault::ToRedis { proxies, .. } => Touched {
                 lanes: Vec::new(),
                 caches: proxies.clone(),
+            },
+            Fault::RedisFlap { proxy, .. } => Touched {
+                lanes: Vec::new(),
+                caches: vec![*proxy],
             },
             Fault::ShardPause(shard)
             | Fault::ShardKill(shard)
@@ -187,10 +224,19 @@ impl Fault {
                 lanes: lanes(proxies, &[*shard]),
                 caches: Vec::new(),
             },
-            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) => {
-                let shards: Vec<usize> = (0..SHARDS).collect();
+            Fault::ProxyKill(proxy) | Fault::ProxyPause(proxy) | Fault::ProxyRestart(proxy) => {
                 Touched {
                     lanes: lanes(&[*proxy], &shards),
+                    caches: vec![*proxy],
+                }
+            }
+            // What stands still may hold locks on rows that others want.
+            Fault::ProxyOrphan { proxy, shard } => {
+                let mut touched = lanes(&[*proxy], &shards);
+                let others = all.iter().filter(|other| *other != proxy);
+                touched.extend(others.map(|other| (*other, *shard)));
+                Touched {
+                    lanes: touched,
                     caches: vec![*proxy],
                 }
             }
@@ -220,8 +266,15 @@ impl Fault {
                 cluster.redis().conn().run("FLUSHALL");
             }
             Fault::RedisEvict { is_full } => starve_redis(&cluster.redis(), lasts, *is_full),
-            Fault::RedisDemote => {
-                demote_redis(&cluster.redis(), &cluster.other_redis.addr(), lasts);
+            Fault::RedisDemote { age, only_reads } => {
+                demote_redis(cluster, *age, lasts.saturating_sub(*age), *only_reads);
+            }
+            Fault::RedisFlap { proxy, turns } => {
+                let link = &cluster.nodes[*proxy].to_redis;
+                for (up, down) in turns {
+                    std::thread::sleep(*up);
+                    disturb(vec![link], Trouble::Cut(Cut::Reset), *down);
+                }
             }
             Fault::RedisSecond { proxies } => second_redis(cluster, proxies, lasts),
             Fault::ToRedis { proxies, trouble } => {
@@ -264,6 +317,7 @@ impl Fault {
                 sql::hold_rows(&cluster.urls[*shard], &keys[*shard], lasts);
             }
             Fault::ProxyKill(proxy) => {
+                cluster.nodes[*proxy].note_reads();
                 cluster.nodes[*proxy].proxy().kill();
                 std::thread::sleep(lasts);
                 cluster.nodes[*proxy].start_again();
@@ -273,6 +327,22 @@ impl Fault {
                 paused.signal(Signal::SIGSTOP);
                 std::thread::sleep(lasts);
                 paused.signal(Signal::SIGCONT);
+            }
+            Fault::ProxyRestart(proxy) => {
+                let node = &cluster.nodes[*proxy];
+                node.note_reads();
+                let exit = {
+                    let mut proxy = node.proxy();
+                    proxy.terminate();
+                    proxy.wait_exit()
+                };
+                assert_eq!(exit.code, 0, "{}", exit.output);
+                std::thread::sleep(lasts);
+                node.start_again();
+            }
+            Fault::ProxyOrphan { proxy, shard } => {
+                let _running = cluster.shard(*shard);
+                orphan(&cluster.nodes[*proxy], *shard, &cluster.urls[*shard], lasts);
             }
         }
     }
@@ -333,14 +403,44 @@ fn starve_redis(redis: &RedisServer, lasts: Duration, is_full: bool) {
     conn.run("CONFIG SET maxmemory 0");
 }
 
-fn demote_redis(redis: &RedisServer, master: &str, lasts: Duration) {
-    let mut conn = redis.conn();
-    let (host, port) = master.split_once(':').expect("host:port");
-    conn.run(&format!("REPLICAOF {host} {port}"));
-    std::thread::sleep(lasts);
-    conn.run("REPLICAOF NO ONE");
-    // The copy it was sent is on its disk, and is no snapshot of this run.
-    redis.forget_saved();
+fn demote_redis(cluster: &Cluster, age: Duration, stays: Duration, only_reads: bool) {
+    let (redis, other) = (cluster.redis(), &cluster.other_redis);
+    let set_quiet = |is_quiet: bool| {
+        if only_reads {
+            cluster.only_reads.store(is_quiet, Ordering::Relaxed);
+            std::thread::sleep(QUIET);
+        }
+    };
+    set_quiet(true);
+    other.follow(&redis);
+    other.lead();
+    set_quiet(false);
+    std::thread::sleep(age);
+    set_quiet(true);
+    let demoted = Instant::now();
+    redis.follow(other);
+    std::thread::sleep(stays.saturating_sub(demoted.elapsed()));
+    redis.lead();
+    set_quiet(false);
+}
+
+/// Reads fill the cache within this time.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Kills a proxy and leaves behind a session that does not end. It is started again before that one goes on.
+fn orphan(node: &Node, shard: usize, url: &str, lasts: Duration) {
+    node.note_reads();
+    let session = sql::session_from(url, &node.to_shards[shard].ports_at_server());
+    let stopped = session.and_then(Stopped::try_stop);
+    node.proxy().kill();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(lasts);
+            drop(stopped);
+        });
+        std::thread::sleep(lasts / 2);
+        node.start_again();
+    });
 }
 
 fn second_redis(cluster: &Cluster, proxies: &[usize], lasts: Duration) {

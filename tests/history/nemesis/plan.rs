@@ -107,9 +107,22 @@ impl Plan {
                 // Longer than the second for which it may trust what it knew.
                 lasts = lasts.max(1500);
             }
+            let mut lasts = Duration::from_millis(lasts);
+            match &fault {
+                Fault::RedisDemote { age, .. } => lasts += *age,
+                Fault::RedisFlap { turns, .. } => {
+                    lasts += turns.iter().map(|(up, down)| *up + *down).sum::<Duration>();
+                }
+                _ => {}
+            }
+            // What shall bring entries back needs that there are some: it comes before the cache has been lost.
+            let begins = match kind {
+                Kind::RedisDemote => 0..300,
+                _ => 0..BEGINNINGS_MS,
+            };
             let planned = Planned {
-                at: Duration::from_millis(self.random.u64(0..BEGINNINGS_MS)),
-                lasts: Duration::from_millis(lasts),
+                at: Duration::from_millis(self.random.u64(begins)),
+                lasts,
                 kind,
                 fault,
             };
@@ -155,7 +168,10 @@ impl Plan {
             Kind::RedisEvict => Fault::RedisEvict {
                 is_full: self.random.bool(),
             },
-            Kind::RedisDemote => Fault::RedisDemote,
+            Kind::RedisDemote => Fault::RedisDemote {
+                age: Duration::from_millis(self.random.u64(50..2000)),
+                only_reads: self.random.bool(),
+            },
             Kind::RedisSecond => Fault::RedisSecond { proxies },
             Kind::RedisCut => Fault::ToRedis {
                 proxies,
@@ -168,6 +184,10 @@ impl Plan {
             Kind::RedisMute => Fault::ToRedis {
                 proxies,
                 trouble: mute,
+            },
+            Kind::RedisFlap => Fault::RedisFlap {
+                proxy,
+                turns: self.turns(),
             },
             Kind::ShardPause => Fault::ShardPause(shard),
             Kind::ShardKill => Fault::ShardKill(shard),
@@ -190,7 +210,18 @@ impl Plan {
             Kind::RowLock => Fault::RowLock(shard),
             Kind::ProxyStop if self.random.bool() => Fault::ProxyKill(proxy),
             Kind::ProxyStop => Fault::ProxyPause(proxy),
+            Kind::ProxyRestart => Fault::ProxyRestart(proxy),
+            Kind::ProxyOrphan => Fault::ProxyOrphan { proxy, shard },
         }
+    }
+
+    /// Some eight seconds of a link that comes and goes.
+    fn turns(&mut self) -> Vec<(Duration, Duration)> {
+        let turn = |_| {
+            let (up, down) = (self.random.u64(1000..2000), self.random.u64(300..500));
+            (Duration::from_millis(up), Duration::from_millis(down))
+        };
+        (0..4).map(turn).collect()
     }
 
     fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {

@@ -60,6 +60,25 @@ pub fn hold_rows(url: &str, keys: &[String], lasts: Duration) {
     });
 }
 
+/// A process of the server that serves one of the connections from these ports; if there is one within a moment, one
+/// that is in the middle of a write.
+pub fn session_from(url: &str, ports: &[u16]) -> Option<i32> {
+    let query = "select pid, coalesce(state <> 'idle' and query ~* 'insert|update|delete', false) as writes
+        from pg_stat_activity where datname = current_database() and client_port = any($1) order by writes desc, pid";
+    let ports: Vec<i32> = ports.iter().map(|port| i32::from(*port)).collect();
+    let mut client = eventually("a shard can be asked", || pg(url).ok());
+    let mut found = None;
+    for _attempt in 0..200 {
+        let rows = client.query(query, &[&ports]).ok()?;
+        let row = rows.first()?;
+        found = Some(row.get("pid"));
+        if row.get("writes") {
+            break;
+        }
+    }
+    found
+}
+
 /// Waits until the shard takes statements.
 pub fn wait_until_up(url: &str) {
     eventually("a shard recovers by itself", || {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::availability::Availability;
-use super::cluster::Cluster;
-use super::fault::KINDS;
+use super::cluster::{Cluster, Node, copy_first_time};
+use super::fault::{KINDS, Kind};
 use super::plan::{Plan, Planned};
 use crate::checker::Nanos;
 use crate::workload::Clock;
@@ -100,6 +100,8 @@ pub struct Sky<'a> {
     pub record: &'a Record,
     pub clock: Clock,
     pub is_over: &'a AtomicBool,
+    /// How long faults of Redis wait for the cache to be in use: when it is not, there is little that they could spoil.
+    pub patience: Duration,
 }
 
 impl Sky<'_> {
@@ -107,6 +109,18 @@ impl Sky<'_> {
     pub fn rage(&self, mut plan: Plan, keys: impl Fn() -> Vec<Vec<String>> + Sync) {
         while !self.is_over.load(Ordering::Relaxed) {
             let (storm, calm) = plan.storm();
+            if storm
+                .iter()
+                .any(|planned| planned.kind == Kind::RedisDemote)
+            {
+                let is_first = copy_first_time(&self.cluster.redis(), &self.cluster.other_redis);
+                if is_first {
+                    std::thread::sleep(NOTICED);
+                }
+            }
+            if storm.iter().any(|planned| planned.kind.is_of_redis()) {
+                self.await_cache();
+            }
             std::thread::scope(|scope| {
                 for planned in &storm {
                     let keys = &keys;
@@ -116,6 +130,15 @@ impl Sky<'_> {
             if !self.is_over.load(Ordering::Relaxed) {
                 std::thread::sleep(calm);
             }
+        }
+    }
+
+    /// Waits for a while until all proxies use the cache.
+    fn await_cache(&self) {
+        let end = Instant::now() + self.patience;
+        let is_used = || self.cluster.nodes.iter().all(Node::uses_cache);
+        while Instant::now() < end && !self.is_over.load(Ordering::Relaxed) && !is_used() {
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -133,6 +156,9 @@ impl Sky<'_> {
         self.record.add(planned, begin, end.max(begin + MARK));
     }
 }
+
+/// Proxies notice within this time that Redis is another instance.
+const NOTICED: Duration = Duration::from_millis(1500);
 
 /// What a fault without a duration is taken to last, so that it is found.
 const MARK: Nanos = Duration::from_millis(1).as_nanos() as Nanos;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::PROXIES;
 use super::availability::{Gap, Gaps};
+use super::cluster::Reads;
 use super::judge::{Finding, JUDGE};
 use super::storm::{Happened, Record};
 use crate::checker::Nanos;
@@ -22,6 +23,8 @@ pub struct Summary {
     pub errors: BTreeMap<&'static str, u64>,
     pub faults: BTreeMap<&'static str, u64>,
     pub gaps: Gaps,
+    /// Of each proxy.
+    pub reads: Vec<Reads>,
 }
 
 impl fmt::Display for Summary {
@@ -41,6 +44,8 @@ impl fmt::Display for Summary {
         writeln!(f, "  violations     {}", self.violations)?;
         writeln!(f, "  faults         {}", counts(&self.faults))?;
         writeln!(f, "  errors         {}", counts(&self.errors))?;
+        let reads: Vec<String> = self.reads.iter().map(of_cache).collect();
+        writeln!(f, "  cache          {}", reads.join(", "))?;
         writeln!(f, "  longest times without success:")?;
         writeln!(f, "    undisturbed  {}", gap(&self.gaps.undisturbed))?;
         writeln!(f, "    recovery     {}", gap(&self.gaps.recovery))?;
@@ -55,6 +60,10 @@ fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     format!("{total}: {}", each.join(", "))
+}
+
+fn of_cache(reads: &Reads) -> String {
+    format!("{} hits {} misses", reads.hits, reads.misses)
 }
 
 fn gap(gap: &Gap) -> String {

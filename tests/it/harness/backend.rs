@@ -9,9 +9,14 @@ pub struct Stopped(Pid);
 impl Stopped {
     /// Stops the process.
     pub fn stop(pid: i32) -> Stopped {
+        Stopped::try_stop(pid).expect("the process is there")
+    }
+
+    /// Stops the process, unless it has ended.
+    pub fn try_stop(pid: i32) -> Option<Stopped> {
         let pid = Pid::from_raw(pid);
-        kill(pid, Signal::SIGSTOP).expect("the process is there");
-        Stopped(pid)
+        kill(pid, Signal::SIGSTOP).ok()?;
+        Some(Stopped(pid))
     }
 }
 

@@ -1,9 +1,10 @@
 //! A TCP proxy between two parts of a deployment, which does what networks do: it cuts, refuses, delays, and goes
 //! silent in one direction while the other one works.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,18 +74,27 @@ impl Weather {
 pub struct FaultProxy {
     addr: SocketAddr,
     weather: watch::Sender<Weather>,
+    ports: Ports,
 }
+
+/// The ports from which it is connected to the server.
+type Ports = Arc<Mutex<HashSet<u16>>>;
 
 impl FaultProxy {
     /// Listens on a free port, for connections to `target`, which is `host:port` with the host as a number.
     pub fn start(target: &str) -> FaultProxy {
         let (weather, changes) = watch::channel(Weather::fair(parse(target)));
+        let ports = Ports::default();
         for _attempt in 0..10 {
             // Not one of the system's choice: it must be free again after it was refusing.
             let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
             if let Ok(listener) = runtime().block_on(TcpListener::bind(addr)) {
-                runtime().spawn(accept(addr, listener, changes));
-                return FaultProxy { addr, weather };
+                runtime().spawn(accept(addr, listener, changes, ports.clone()));
+                return FaultProxy {
+                    addr,
+                    weather,
+                    ports,
+                };
             }
         }
         panic!("no port for a fault proxy");
@@ -93,6 +103,12 @@ impl FaultProxy {
     /// Where it listens: `host:port`.
     pub fn addr(&self) -> String {
         self.addr.to_string()
+    }
+
+    /// The ports from which it is connected to the server now: by them the server knows whose connections they are.
+    pub fn ports_at_server(&self) -> Vec<u16> {
+        let ports = self.ports.lock().expect("nobody panics here");
+        ports.iter().copied().collect()
     }
 
     /// Connections made from now on go to another server.
@@ -158,7 +174,12 @@ fn runtime() -> &'static Runtime {
 }
 
 /// Ends when the proxy has been dropped, as everything here does.
-async fn accept(addr: SocketAddr, listener: TcpListener, mut weather: watch::Receiver<Weather>) {
+async fn accept(
+    addr: SocketAddr,
+    listener: TcpListener,
+    mut weather: watch::Receiver<Weather>,
+    ports: Ports,
+) {
     let mut listener = Some(listener);
     loop {
         if weather
@@ -182,7 +203,7 @@ async fn accept(addr: SocketAddr, listener: TcpListener, mut weather: watch::Rec
             tokio::select! {
                 accepted = listening.accept() => {
                     if let Ok((client, _)) = accepted {
-                        tokio::spawn(connect(client, weather.clone()));
+                        tokio::spawn(connect(client, weather.clone(), ports.clone()));
                     }
                 }
                 changed = refuses(weather.clone()) => {
@@ -204,7 +225,23 @@ async fn refuses(mut weather: watch::Receiver<Weather>) -> bool {
         .is_ok()
 }
 
-async fn connect(mut client: TcpStream, weather: watch::Receiver<Weather>) {
+/// A port is known while its connection is there.
+struct Known<'a>(&'a Ports, u16);
+
+impl<'a> Known<'a> {
+    fn add(ports: &'a Ports, port: u16) -> Known<'a> {
+        ports.lock().expect("nobody panics here").insert(port);
+        Known(ports, port)
+    }
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        self.0.lock().expect("nobody panics here").remove(&self.1);
+    }
+}
+
+async fn connect(mut client: TcpStream, weather: watch::Receiver<Weather>, ports: Ports) {
     let Weather {
         target,
         cuts,
@@ -215,6 +252,9 @@ async fn connect(mut client: TcpStream, weather: watch::Receiver<Weather>) {
         client.set_zero_linger().ok();
         return;
     };
+    let _known = server
+        .local_addr()
+        .map(|addr| Known::add(&ports, addr.port()));
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
     let has_lost = AtomicBool::new(false);

@@ -97,6 +97,17 @@ impl Http {
         Some((response.status().as_u16(), body))
     }
 
+    /// The status and the body of a POST, if there is an answer.
+    pub fn try_post(&self, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+        let mut response = self
+            .agent
+            .post(format!("http://{}{path}", self.addr))
+            .send(body)
+            .ok()?;
+        let body = response.body_mut().read_to_vec().ok()?;
+        Some((response.status().as_u16(), body))
+    }
+
     /// GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {

@@ -54,6 +54,8 @@ impl RedisServer {
     fn launch(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        // A replica is sent its copy at once, not after 5 s.
+        command.args(["--repl-diskless-sync-delay", "0"]);
         command
             .arg("--port")
             .arg(self.port.to_string())
@@ -117,6 +119,30 @@ impl RedisServer {
     pub fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         eventually("redis-server starts again", || self.launch().then_some(()));
+    }
+
+    /// Makes it a replica of another one, and waits until it has that one's entries instead of its own.
+    pub fn follow(&self, master: &RedisServer) {
+        let mut conn = self.conn();
+        let reply = conn.run(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        assert_eq!(reply, "+OK");
+        eventually("a replica has its copy", || {
+            let info = conn.info("replication");
+            info.contains("master_link_status:up\r\n").then_some(())
+        });
+    }
+
+    /// Whether it has had a replica. The first one that it is given changes its replication id.
+    pub fn had_replica(&self) -> bool {
+        let info = self.conn().info("replication");
+        info.contains("repl_backlog_active:1\r\n")
+    }
+
+    /// Makes a replica a master, with the entries that it has.
+    pub fn lead(&self) {
+        assert_eq!(self.conn().run("REPLICAOF NO ONE"), "+OK");
+        // The copy that it was sent is on its disk, and nothing that it was told to save.
+        self.forget_saved();
     }
 
     /// Stops the process in its tracks: it holds its connections and answers nothing.
