@@ -599,6 +599,8 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
     for read in reading.iter_mut().chain([&mut fourth]) {
         library.run(read).unwrap().unwrap();
     }
+    // By now it would ask the server for another one again.
+    std::thread::sleep(Duration::from_millis(1500));
     let join = || {
         let shard = library.shard();
         library.run(async move { shard.join(None).await })

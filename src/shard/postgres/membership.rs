@@ -230,7 +230,6 @@ impl PostgresShard {
             driver,
         };
         membership.report(cache).await?;
-        self.dialer.hold_off(None);
         Ok(membership)
     }
 }

@@ -246,7 +246,7 @@ impl PostgresShard {
                 {
                     self.pool.resize(self.pool.status().size);
                     if !self.dialer.is_held_off() {
-                        self.dialer.hold_off(Some(HOLD_OFF));
+                        self.dialer.hold_off(HOLD_OFF);
                     }
                     tokio::time::sleep(FREE_POLL).await;
                 }
@@ -262,7 +262,7 @@ impl PostgresShard {
         let is_last = size <= 1;
         if !is_last {
             self.pool.resize(size - 1);
-            self.dialer.hold_off(Some(HOLD_OFF));
+            self.dialer.hold_off(HOLD_OFF);
         }
         !is_last
     }

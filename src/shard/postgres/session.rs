@@ -142,13 +142,12 @@ impl Dialer {
         }
     }
 
-    /// Has the pool open no connection for a while, or any again.
-    pub(super) fn hold_off(&self, limit: Option<Duration>) {
-        let until = limit.map(|limit| Instant::now() + limit);
-        *self.lock_held_off() = until;
+    /// Has the pool open no connection for so long.
+    pub(super) fn hold_off(&self, time: Duration) {
+        *self.lock_held_off() = Some(Instant::now() + time);
     }
 
-    /// Whether the pool may open a connection.
+    /// Whether the pool may open no connection now.
     pub(super) fn is_held_off(&self) -> bool {
         self.lock_held_off()
             .is_some_and(|until| Instant::now() < until)
