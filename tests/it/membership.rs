@@ -612,6 +612,9 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
     );
     assert!(refused.contains("to make room"), "{refused}");
     assert_eq!(shard.pool_size(), 2);
+    eventually("its server process is gone", || {
+        (sessions(&mut sql, id).len() == 2).then_some(())
+    });
     // The pool does not take it back, however busy it is.
     let mut lock = holder.transaction().unwrap();
     lock.execute("lock respgres_rows", &[]).unwrap();
