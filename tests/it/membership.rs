@@ -246,7 +246,10 @@ fn a_shard_that_lost_its_last_commits_has_no_epoch_again(blank: &Blank) {
         for _ in 0..3 {
             let second = changed(&library, &member, first, instance('b')).unwrap();
             assert!(seen.insert(second.epoch), "{second:?}");
-            blank.execute(&format!("update respgres_view set epoch = {}", first.epoch));
+            blank.execute(&format!(
+                "update respgres_view set epoch = {}",
+                first.epoch.number()
+            ));
         }
         blank.execute("delete from respgres_view");
     }
@@ -259,7 +262,10 @@ fn a_shard_that_lost_its_last_commits_has_no_epoch_again(blank: &Blank) {
         assert_eq!((counter(second), second.cache), (2, instance('a')));
         assert!(seen.insert(second.epoch), "{second:?}");
         assert_eq!(view(&library, &member), Some(second));
-        blank.execute(&format!("update respgres_view set epoch = {}", first.epoch));
+        blank.execute(&format!(
+            "update respgres_view set epoch = {}",
+            first.epoch.number()
+        ));
     }
     // The last number of all is not left for a negative one.
     blank.execute(&format!("update respgres_view set epoch = {}", i64::MAX));
