@@ -1,29 +1,51 @@
-//! Points of the read and the write path at which the process can be made to die, so that tests see
-//! what others then find. Without the feature `crash-points`, which only the tests' own build has,
-//! nothing is left of this.
+//! Points of the read and the write path at which the process can be made to die, or to stand still,
+//! so that tests see what others then find. Without the feature `crash-points`, which only the tests'
+//! own build has, nothing is left of this.
 
-/// The point at which this process dies, if any.
+#[cfg(feature = "crash-points")]
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The points at which something happens to this process, if any.
 #[derive(Debug, Clone, Default)]
 pub struct CrashPoints {
     #[cfg(feature = "crash-points")]
-    at: Option<String>,
+    die_at: Option<String>,
+    #[cfg(feature = "crash-points")]
+    stop_at: Option<String>,
+    #[cfg(feature = "crash-points")]
+    has_stopped: Arc<AtomicBool>,
 }
 
-/// The variable that names the point; `main` reads it, in builds for tests only.
-pub const VARIABLE: &str = "RESPGRES_CRASH_AT";
+/// The variable that names the point at which to die; `main` reads it, in builds for tests only.
+pub const DIE_AT: &str = "RESPGRES_DIE_AT";
+
+/// The same for the point at which to stand still, the first time that it is passed.
+pub const STOP_AT: &str = "RESPGRES_STOP_AT";
 
 impl CrashPoints {
-    /// Dies at the point called `name`.
+    /// Names the points.
     #[cfg(feature = "crash-points")]
-    pub fn at(name: Option<String>) -> Self {
-        Self { at: name }
+    pub fn new(die_at: Option<String>, stop_at: Option<String>) -> Self {
+        Self {
+            die_at,
+            stop_at,
+            has_stopped: Arc::default(),
+        }
     }
 
-    /// Ends the process at once, as SIGKILL would, if this is the point.
+    /// Ends the process at once, as SIGKILL would, or stops it, as SIGSTOP does, if this is the point.
     #[cfg(feature = "crash-points")]
     pub fn pass(&self, name: &str) {
-        if self.at.as_deref() == Some(name) {
+        if self.die_at.as_deref() == Some(name) {
             std::process::abort();
+        }
+        if self.stop_at.as_deref() == Some(name) && !self.has_stopped.swap(true, Ordering::Relaxed)
+        {
+            // What it says would be of use to nobody.
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
         }
     }
 

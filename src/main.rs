@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::config::{CacheTarget, Config, LoadError, LogFormat};
 use respgres::crash_points::CrashPoints;
+#[cfg(feature = "crash-points")]
+use respgres::crash_points::{DIE_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
@@ -188,7 +190,8 @@ async fn wait_for_views(engine: &Engine) {
 
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
-    CrashPoints::at(std::env::var(respgres::crash_points::VARIABLE).ok())
+    let named = |variable| std::env::var(variable).ok();
+    CrashPoints::new(named(DIE_AT), named(STOP_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]

@@ -173,10 +173,16 @@ pub struct Other {
     pub for_time: Duration,
 }
 
+/// A proxy that has not looked for this long has stood still.
+const STILL_AFTER: Duration = Duration::from_secs(1);
+
 /// What one proxy remembers of a view, to judge whether it should be changed.
 #[derive(Debug, Clone, Copy)]
 pub struct Judge {
     has_reached: bool,
+    looked_at: Option<Instant>,
+    /// Since when it has been looking without standing still.
+    awake_since: Option<Instant>,
     on_since: Option<Instant>,
     in_after: Duration,
 }
@@ -185,6 +191,8 @@ impl Default for Judge {
     fn default() -> Self {
         Self {
             has_reached: false,
+            looked_at: None,
+            awake_since: None,
             on_since: None,
             in_after: IN_AFTER,
         }
@@ -192,9 +200,16 @@ impl Default for Judge {
 }
 
 impl Judge {
-    /// Notes what this proxy reaches.
-    pub fn sees(&mut self, sight: Sight) {
+    /// Notes what this proxy reaches, as often as it looks at the view.
+    pub fn sees(&mut self, sight: Sight, now: Instant) {
         self.has_reached |= sight.cache.is_some();
+        let has_stood_still = self
+            .looked_at
+            .is_none_or(|last| now.saturating_duration_since(last) >= STILL_AFTER);
+        if has_stood_still {
+            self.awake_since = Some(now);
+        }
+        self.looked_at = Some(now);
     }
 
     /// Notes what the view is.
@@ -214,14 +229,18 @@ impl Judge {
         }
     }
 
-    /// When an instance that is lost goes out of the view, if it does not come back.
+    /// When an instance that is lost goes out of the view, if it does not come back. While this proxy
+    /// stood still it could not have reached it again.
     pub fn out_at(&self, sight: Sight) -> Option<Instant> {
         let after = if self.has_reached {
             OUT_AFTER
         } else {
             OUT_AFTER_START
         };
-        sight.cache.is_none().then(|| sight.since + after)
+        let since = self
+            .awake_since
+            .map_or(sight.since, |awake| sight.since.max(awake));
+        sight.cache.is_none().then(|| since + after)
     }
 
     /// What the view should be changed to, if it should; the outer `None` leaves it as it is. `age`
@@ -356,6 +375,28 @@ mod tests {
             changed(Judge::default(), a, 0, (None, 2000), &others),
             Some(None)
         );
+    }
+
+    #[test]
+    fn who_stood_still_looks_for_a_lost_instance_first() {
+        let a = Some(instance('a'));
+        let start = Instant::now();
+        let lost = Sight {
+            cache: None,
+            since: start,
+        };
+        let mut judge = judge();
+        judge.sees(lost, start);
+        judge.sees(lost, start + ms(100));
+        let out_at = |judge: Judge| judge.out_at(lost).unwrap() - start;
+        assert_eq!(out_at(judge), OUT_AFTER);
+        judge.sees(lost, start + ms(5000));
+        assert_eq!(out_at(judge), ms(5000) + OUT_AFTER);
+        judge.sees(lost, start + ms(5250));
+        assert_eq!(out_at(judge), ms(5000) + OUT_AFTER);
+        let changed = |at| judge.change(view(a), ms(0), lost, &[], start + ms(at));
+        assert_eq!(changed(5199), None);
+        assert_eq!(changed(5200), Some(None));
     }
 
     #[test]

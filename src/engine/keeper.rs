@@ -160,7 +160,7 @@ impl Keeper {
                 () = cut_is_due(memory.judge, sight) => {}
             }
             let sight = *sights.borrow_and_update();
-            memory.judge.sees(sight);
+            memory.judge.sees(sight, Instant::now());
             let seen = self.look(session, memory).await?;
             if memory.tend_after > Instant::now() {
                 continue;

@@ -36,6 +36,9 @@ use crate::shard::{Reading, Shard};
 /// How long a flight may take, all its attempts together. A change of view takes some 1.5 s.
 const FLIGHT_MAX: Duration = Duration::from_secs(10);
 
+/// How many attempts it has at least, if the process stood still meanwhile.
+const ATTEMPTS_MIN: u32 = 3;
+
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
     pub(super) key: Bytes,
@@ -84,7 +87,7 @@ impl ReadPath {
             waiting.0.entry(miss.key).or_default().push(miss.done);
         }
         let departure = Instant::now();
-        loop {
+        for attempt in 1_u32.. {
             // Taken after everybody is on board: nobody joins a flight of a view that was over.
             let place = match self.cache.place_in_time().await {
                 Ok(place) => place,
@@ -92,7 +95,7 @@ impl ReadPath {
             };
             match self.attempt(&place, &mut waiting).await {
                 Ok(()) => return,
-                Err(StartOver) if departure.elapsed() < FLIGHT_MAX => {}
+                Err(StartOver) if departure.elapsed() < FLIGHT_MAX || attempt < ATTEMPTS_MIN => {}
                 Err(StartOver) => {
                     return waiting.answer_all(&Error::ShardDown {
                         shard: self.shard.id(),
@@ -114,6 +117,7 @@ impl ReadPath {
         if keys.is_empty() {
             return Ok(());
         }
+        self.crash_points.pass("read:leaving");
         let asked = BootInstant::now();
         self.metrics.shard_read_batches.add(1);
         let reading = match self.shard.read(&keys).await {

@@ -29,7 +29,7 @@ impl Pair {
             .shard_urls(&blank_databases(1))
             .env("REDIS_URL", redis.url());
         let survivor = builder.clone().start();
-        let victim = builder.clone().env("RESPGRES_CRASH_AT", point).start();
+        let victim = builder.clone().env("RESPGRES_DIE_AT", point).start();
         Pair {
             survivor,
             victim,
@@ -204,7 +204,7 @@ fn dead_while_retiring(point: &str) {
     let mut first = it
         .builder
         .clone()
-        .env("RESPGRES_CRASH_AT", "write:committed")
+        .env("RESPGRES_DIE_AT", "write:committed")
         .start();
     it.survivor.signal(Signal::SIGSTOP);
     let mut conn = first.conn();
@@ -230,4 +230,52 @@ fn dead_before_it_retires_a_dead_proxy_another_does() {
 #[test]
 fn dead_after_it_retired_a_dead_proxy_nothing_is_hidden() {
     dead_while_retiring("retire:after");
+}
+
+/// A read and a write stand still in views that are over. What the read then finds at the shard, the entry does not have
+/// yet: it must not be answered before the cache has been told.
+#[test]
+fn a_read_that_stood_still_until_the_view_was_another_starts_over() {
+    let mut it = Pair::start("nowhere");
+    it.redis.crash();
+    it.survivor.conn().set("key", "old");
+    // With the view off: placed, and not sent to the shard yet.
+    let reader = it.builder.clone().env("RESPGRES_STOP_AT", "read:leaving");
+    let mut reader = reader.start();
+    let mut reading = reader.conn();
+    reading.send(&crate::harness::encode(&args!["GET", "key"]));
+    wait_until_stopped(&reader);
+    it.redis.start_again();
+    it.cache("key", "old");
+    // Committed, and the entry not removed yet.
+    let writer = it
+        .builder
+        .clone()
+        .env("RESPGRES_STOP_AT", "write:committed");
+    let mut writer = writer.start();
+    let mut writing = writer.conn();
+    writing.send(&crate::harness::encode(&args!["SET", "key", "new"]));
+    wait_until_stopped(&writer);
+
+    reader.signal(Signal::SIGCONT);
+    let first = reading.read().value().unwrap();
+    let second = it.survivor.conn().get("key").unwrap();
+    assert!(
+        first == b"old" || second == b"new",
+        "what was read first is newer than what was read after it"
+    );
+    writer.signal(Signal::SIGCONT);
+    assert_eq!(writing.read(), "+OK");
+    it.expect("key", "new", "new");
+}
+
+/// Waits until the process stands still.
+fn wait_until_stopped(proxy: &Proxy) {
+    let status = format!("/proc/{}/stat", proxy.pid());
+    eventually("it stands still", || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        // After the name, which is in brackets.
+        let state = status.rsplit(") ").next().unwrap();
+        state.starts_with('T').then_some(())
+    });
 }
