@@ -19,8 +19,8 @@
 //!
 //! [`server`] `connection.rs` reads the socket and lets [`resp::Scanner`] cut the buffer into
 //! requests; [`command::Command::parse`] understands each; `dispatch.rs` gathers the reads of the
-//! buffer; [`engine::Engine::read`] asks the [`cache`] for all of them in one round trip, in the
-//! [`view`] of each key's shard. What the cache does not know goes through the shard's read lane
+//! buffer; [`engine::Engine::read`] (`engine/look_up.rs`) asks the [`cache`] for all of them in one
+//! round trip, in the [`view`] of each key's shard. What the cache does not know goes through the shard's read lane
 //! (`engine/read.rs`): lease, one SELECT on the [`shard`] for all keys that gathered, fill, answer.
 //!
 //! # How a SET travels

@@ -7,9 +7,11 @@ mod drain;
 mod keeper;
 mod lane;
 mod lease;
+mod look_up;
 mod members;
 mod read;
 mod shard_cache;
+mod start;
 mod supervise;
 mod write;
 
@@ -18,29 +20,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{Cache, EntryKey, Session};
+use crate::cache::Cache;
 use crate::command::{Mutation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::{ShardId, shard_of};
-use crate::shard::{Operation, Shard, Shards};
-use crate::view::{Instance, View};
+use crate::shard::{Operation, Shards};
 
-use boot_clock::BootInstant;
 use clock::ShardClock;
-use drain::Drain;
-use keeper::Keeper;
 use lane::{Bounds, Lane, NotTaken};
-use lease::ViewLease;
-use read::{Miss, ReadPath};
+use read::Miss;
 use shard_cache::{Place, ShardCache};
-use write::{Part, WriteItem, WritePath};
+use write::{Part, WriteItem};
 
+pub use start::Keepers;
 pub use write::Ticket;
 
 /// Writes that gather in front of a shard. One flight: the writes of a key keep their order.
@@ -124,117 +121,7 @@ struct Front {
     cache: Arc<ShardCache>,
 }
 
-/// The tasks that keep the views. They outlive the engine: what is still to be removed from the
-/// cache when it stops needs a valid lease.
-#[derive(Debug)]
-#[must_use = "a proxy that does not sign off is taken for dead"]
-pub struct Keepers {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Keepers {
-    /// Signs off at every shard. To be called when everything else is done: who signs off has left
-    /// nothing in the cache that others would have to clear up.
-    pub async fn leave(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
 impl Engine {
-    /// Starts the lanes and the background tasks on `tasks`. They end when the engine is dropped
-    /// and `stop` is cancelled.
-    pub fn start(
-        shards: Shards,
-        cache: Cache,
-        settings: Settings,
-        metrics: Arc<Metrics>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> (Self, Keepers) {
-        let mut engine = Self {
-            shards: Arc::new(shards),
-            cache: Arc::new(cache),
-            metrics,
-            settings,
-            tasks: tasks.clone(),
-            fronts: Vec::new(),
-            writes: Vec::new(),
-            reads: Vec::new(),
-        };
-        let keepers = Keepers {
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let shards = Arc::clone(&engine.shards);
-        for shard in shards.all() {
-            engine.start_shard(shard, tasks, stop, &keepers);
-        }
-        supervise::start_establishing(&shards, tasks, stop);
-        (engine, keepers)
-    }
-
-    fn start_shard(
-        &mut self,
-        shard: &Arc<Shard>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-        keepers: &Keepers,
-    ) {
-        let clock = Arc::new(ShardClock::default());
-        let noted = Arc::new(Notify::new());
-        let lease = Arc::new(ViewLease::unknown());
-        let cache = Arc::new(ShardCache {
-            shard: Arc::clone(shard),
-            cache: Arc::clone(&self.cache),
-            lease: Arc::clone(&lease),
-        });
-        let write_path = Arc::new(WritePath {
-            shard: Arc::clone(shard),
-            cache: Arc::clone(&cache),
-            metrics: Arc::clone(&self.metrics),
-            tasks: tasks.clone(),
-            crash_points: self.settings.crash_points.clone(),
-        });
-        self.writes.push(Lane::start(WRITES, tasks, move |batch| {
-            Arc::clone(&write_path).fly(batch)
-        }));
-        let read_path = Arc::new(ReadPath {
-            shard: Arc::clone(shard),
-            cache: Arc::clone(&cache),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&self.metrics),
-            crash_points: self.settings.crash_points.clone(),
-        });
-        self.reads.push(Lane::start(READS, tasks, move |batch| {
-            Arc::clone(&read_path).fly(batch)
-        }));
-        supervise::start(shard, &clock, &self.metrics, tasks, stop);
-        let drain = Drain {
-            shard: Arc::clone(shard),
-            cache: Arc::clone(&cache),
-            noted: Arc::clone(&noted),
-            metrics: Arc::clone(&self.metrics),
-            stop: stop.clone(),
-        };
-        tasks.spawn(drain.run());
-        let keeper = Keeper {
-            shard: Arc::clone(shard),
-            lease,
-            is_alone: shard.is_private() && matches!(*self.cache, Cache::Memory(_)),
-            clock: Arc::clone(&clock),
-            sights: self.cache.sights(),
-            noted,
-            metrics: Arc::clone(&self.metrics),
-            crash_points: self.settings.crash_points.clone(),
-            stop: keepers.stop.clone(),
-        };
-        keepers.tasks.spawn(keeper.run());
-        self.fronts.push(Front { clock, cache });
-    }
-
     /// The number of shards.
     pub fn num_shards(&self) -> u16 {
         self.shards.num_shards()
@@ -250,87 +137,6 @@ impl Engine {
         &self.metrics
     }
 
-    /// Reads keys, in order: from the cache in one round trip, what is missing from the shards.
-    pub async fn read(&self, keys: &[Bytes]) -> Vec<Result<Found, Error>> {
-        let mut hits = 0;
-        let mut looked_up = Vec::with_capacity(keys.len());
-        for (key, hit) in keys.iter().zip(self.look_up(keys).await) {
-            looked_up.push(match hit {
-                Some(row) => {
-                    hits += 1;
-                    Looked::Up(Found {
-                        row,
-                        from_cache: true,
-                    })
-                }
-                None => self.submit_read(key).await,
-            });
-        }
-        self.metrics.cache_hits.add(hits);
-        self.metrics.cache_misses.add(keys.len() as u64 - hits);
-        let mut found = Vec::with_capacity(looked_up.len());
-        for looked in looked_up {
-            found.push(match looked {
-                Looked::Up(found) => Ok(found),
-                Looked::Failed(error) => Err(error),
-                Looked::Waiting(answer) => answer.await.unwrap_or(Err(Error::Stopping)),
-            });
-        }
-        found
-    }
-
-    /// What the cache has of each key that can be used.
-    async fn look_up(&self, keys: &[Bytes]) -> Vec<Option<Option<Row>>> {
-        let mut hits = vec![None; keys.len()];
-        let mut positions = Vec::with_capacity(keys.len());
-        let mut entries = Vec::with_capacity(keys.len());
-        let mut session: Option<(Instance, Session)> = None;
-        let now = BootInstant::now();
-        for (position, key) in keys.iter().enumerate() {
-            let shard = self.shard_of(key);
-            let Some(view) = self.view_to_read(shard, now) else {
-                continue;
-            };
-            let Some(instance) = view.cache else { continue };
-            if session.is_none() {
-                session = self.cache.session(instance).map(|found| (instance, found));
-            }
-            // While views change, shards may name different instances, of which only one is reached.
-            if session
-                .as_ref()
-                .is_some_and(|(reached, _)| *reached == instance)
-            {
-                positions.push((position, shard));
-                entries.push(EntryKey {
-                    shard,
-                    epoch: view.epoch,
-                    key: key.clone(),
-                });
-            }
-        }
-        let Some((_, session)) = session else {
-            return hits;
-        };
-        let Ok(cached) = session.get(&entries).await else {
-            return hits;
-        };
-        for ((position, shard), cached) in positions.into_iter().zip(cached) {
-            if let (Some(cached), Some(front)) = (cached, self.fronts.get(shard.index())) {
-                hits[position] = read::usable(cached, &front.clock);
-            }
-        }
-        hits
-    }
-
-    /// The view in which entries of the shard may be read at this moment.
-    fn view_to_read(&self, shard: ShardId, now: BootInstant) -> Option<View> {
-        let lease = &self.fronts.get(shard.index())?.cache.lease;
-        lease.at(now).or_else(|| {
-            let may_be_old = self.settings.reads_when_shard_down;
-            may_be_old.then(|| lease.ended(now))?
-        })
-    }
-
     /// How long `row`, the row of `key`, will live; `None` is for ever. By the shard's clock, and
     /// never more than it says.
     pub fn time_left(&self, key: &[u8], row: &Row) -> Option<Duration> {
@@ -340,26 +146,6 @@ impl Engine {
             .get(self.shard_of(key).index())
             .and_then(|front| front.clock.latest_possible_now());
         Some(now.map_or(Duration::ZERO, |now| expires_at.since(now)))
-    }
-
-    async fn submit_read(&self, key: &Bytes) -> Looked {
-        let (done, answer) = oneshot::channel();
-        let miss = Miss {
-            key: key.clone(),
-            done,
-        };
-        match submit(
-            &self.reads,
-            self.shard_of(key),
-            miss,
-            "read",
-            READS.queue_max,
-        )
-        .await
-        {
-            Ok(()) => Looked::Waiting(answer),
-            Err(error) => Looked::Failed(error),
-        }
     }
 
     /// Puts a write into the lanes of its shards: writes submitted one after another take effect in
@@ -545,12 +331,6 @@ struct OneShard {
     shard: ShardId,
     positions: SmallVec<[usize; 1]>,
     operations: SmallVec<[Operation; 1]>,
-}
-
-enum Looked {
-    Up(Found),
-    Waiting(oneshot::Receiver<Result<Found, Error>>),
-    Failed(Error),
 }
 
 async fn submit<T: lane::Item>(
