@@ -243,6 +243,16 @@ impl Judge {
         sight.cache.is_none().then(|| since + after)
     }
 
+    /// Another proxy that has not reached what this one reaches for a while: while that is so, no
+    /// cache goes in. (For a moment they differ at each outage.)
+    pub fn disagrees(&self, sight: Sight, others: &[Other], now: Instant) -> Option<Other> {
+        let seen_for = now.saturating_duration_since(sight.since);
+        let differs = |other: &&Other| {
+            other.cache != sight.cache && other.for_time >= IN_AFTER && seen_for >= IN_AFTER
+        };
+        others.iter().find(differs).copied()
+    }
+
     /// What the view should be changed to, if it should; the outer `None` leaves it as it is. `age`
     /// is how long it has stood.
     ///
@@ -417,6 +427,24 @@ mod tests {
         assert_eq!(from_off(5_000, &[(a, 6_000), (a, 4_999)]), None);
         assert_eq!(from_off(5_000, &[(a, 6_000), (None, 6_000)]), None);
         assert_eq!(from_off(5_000, &[(a, 6_000), (b, 6_000)]), None);
+    }
+
+    #[test]
+    fn a_difference_counts_when_it_lasts() {
+        let (a, b) = (Some(instance('a')), Some(instance('b')));
+        let now = Instant::now() + Duration::from_secs(3600);
+        let differs = |seen_for, (cache, time)| {
+            let since = now - ms(seen_for);
+            let for_time = ms(time);
+            let others = [Other { cache, for_time }];
+            let found = judge().disagrees(Sight { cache: a, since }, &others, now);
+            found.is_some()
+        };
+        assert!(differs(5_000, (b, 5_000)));
+        assert!(differs(5_000, (None, 5_000)));
+        assert!(!differs(5_000, (a, 5_000)));
+        assert!(!differs(4_999, (b, 5_000)));
+        assert!(!differs(5_000, (b, 4_999)));
     }
 
     #[test]

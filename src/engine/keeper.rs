@@ -239,7 +239,7 @@ impl Keeper {
                 self.use_own(view, asked, memory);
             }
         } else if view.cache.is_none()
-            && let Some(other) = others.iter().find(|other| other.cache != sight.cache)
+            && let Some(other) = memory.judge.disagrees(sight, others, now)
         {
             let ours = sight.cache.map_or("none".to_owned(), |own| own.to_string());
             let theirs = other.cache.map_or("none".to_owned(), |own| own.to_string());
