@@ -67,7 +67,7 @@ async fn probe(shard: Arc<Shard>, clock: Arc<ShardClock>, stop: CancellationToke
             _ = ticks.tick() => {}
         }
         let asked = BootInstant::now();
-        if let Some((_, now)) = shard.probe().await {
+        if let Some(now) = shard.probe().await {
             clock.observe(asked, now);
         }
     }

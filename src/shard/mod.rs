@@ -11,7 +11,7 @@ mod postgres;
 mod sqlite;
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -184,17 +184,16 @@ impl Shard {
     }
 
     /// Looks whether the shard answers and is the right one, and opens or closes the breaker.
-    /// Returns the shard's now, with the instant at which it was asked.
-    pub async fn probe(&self) -> Option<(Instant, Timestamp)> {
+    /// Returns the shard's now.
+    pub async fn probe(&self) -> Option<Timestamp> {
         let expected = self.identity.get()?;
-        let asked = Instant::now();
         match on_backend!(self, backend => backend.verify(expected).await) {
             Ok(now) => {
                 if self.breaker.close() {
                     tracing::info!(shard = %self.id, "shard is up");
                 }
                 on_backend!(self, backend => backend.keep_warm().await);
-                Some((asked, now))
+                Some(now)
             }
             // It answered. A pool without a free connection is busy, not down.
             Err(Failure::Refused(_)) => None,

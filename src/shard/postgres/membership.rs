@@ -26,8 +26,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// The server gives up a little earlier, and says why.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// How long the sessions of a dead member are waited for, and how often they are looked at. The
-/// view is not read meanwhile, so it is well below a lease.
+/// How long the sessions of a dead member are waited for, and how often they are looked at.
+/// Who asks for it is told soon that they have not ended, and may ask again.
 const END_MAX: Duration = Duration::from_millis(400);
 const END_POLL: Duration = Duration::from_millis(25);
 
@@ -46,27 +46,36 @@ const PROCESS: &str = "SELECT pg_backend_pid()";
 /// The member's lock is 1919251313 (`respgres` has 1919251312 for the start-up lock) and its number.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1919251313, $1)";
 
+/// Which row of `pg_locks` is the member's lock, held by a session.
+macro_rules! is_lock {
+    ($number:literal) => {
+        concat!(
+            "locktype = 'advisory' AND granted",
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            " AND classid = 1919251313 AND objsubid = 2 AND objid = ",
+            $number
+        )
+    };
+}
+
 /// Whether a session holds the member's lock. Looked up, not tried: one that tries has it for a
 /// moment, and is taken for the member by who else looks.
 macro_rules! is_held {
     ($number:literal) => {
         concat!(
-            "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted",
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            " AND classid = 1919251313 AND objsubid = 2 AND objid = ",
-            $number,
+            "EXISTS (SELECT FROM pg_locks WHERE ",
+            is_lock!($number),
             ")"
         )
     };
 }
 
 /// An earlier session of this member, lost and not yet noticed by the server, still has its lock.
-const END_HOLDER: &str = "
-SELECT count(pg_terminate_backend(pid)) FROM pg_locks
-WHERE locktype = 'advisory' AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND classid = 1919251313 AND objsubid = 2 AND objid = $1::integer::oid
-  AND pid <> pg_backend_pid()";
+const END_HOLDER: &str = concat!(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE ",
+    is_lock!("$1::integer::oid"),
+    " AND pid <> pg_backend_pid()"
+);
 
 const REPORT: &str = "
 INSERT INTO respgres_members AS old (member, lock_number, cache) VALUES ($1, $2, $3)
@@ -80,17 +89,17 @@ FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN respgres_view AS v ON 
 
 /// A member looks at the view all the time: one whose session has asked nothing for 2 s stands
 /// still. Where the server does not track activity, all are taken for active.
-const OTHERS: &str = "
-SELECT m.member, m.cache, session.pid IS NOT NULL,
+const OTHERS: &str = concat!(
+    "SELECT m.member, m.cache, session.pid IS NOT NULL,
        coalesce(session.state_change > clock_timestamp() - interval '2 s', session.pid IS NOT NULL),
        m.reported_at, clock_timestamp()
 FROM respgres_members AS m LEFT JOIN LATERAL (
-    SELECT a.pid, a.state_change FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 1919251313 AND l.objsubid = 2
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.objid = m.lock_number::oid
-    LIMIT 1) AS session ON true
-WHERE m.member <> $1";
+    SELECT pid, state_change FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE ",
+    is_lock!("m.lock_number::oid"),
+    " LIMIT 1) AS session ON true
+WHERE m.member <> $1"
+);
 
 /// The epoch after that of the row. A shard that lost its last commits counts again from where it
 /// was, so the counter alone would come back, and with it entries of the cache: the lower 32 bits
