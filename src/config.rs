@@ -17,13 +17,15 @@ pub use variables::{DefaultValue, SHARDS_MAX, VARIABLES, Variable, shard_variabl
 
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 use variables::{
     CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
     DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS,
     MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR,
-    RUST_LOG, SHUTDOWN_TIMEOUT_MS,
+    RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -52,6 +54,8 @@ pub struct Config {
     pub max_value_size: usize,
     /// Redis clients connected at a time at most; 1 to 1,000,000.
     pub max_clients: usize,
+    /// Threads that serve Redis clients; 1 to 1,024.
+    pub worker_threads: usize,
     /// Bytes that the in-process cache takes at most; 1 MiB to 1 TiB.
     pub cache_memory: u64,
     /// How long connecting to a shard may take; 1 ms to ten minutes, as all that follow.
@@ -138,6 +142,9 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             data_dir,
             max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
+            worker_threads: self
+                .size(&WORKER_THREADS)
+                .unwrap_or_else(default_worker_threads),
             cache_memory,
             db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
             db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
@@ -385,3 +392,9 @@ fn log_level(setting: &Setting) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests;
+
+/// One processor is left to the main thread, with the lanes of the shards and HTTP.
+fn default_worker_threads() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    processors.saturating_sub(1).max(1)
+}

@@ -8,7 +8,7 @@
 //! 3  engine                             the read path and the write path
 //! 2  cache    shard                     where values are remembered, where they are kept
 //! 1  resp     command   error   view    pure: no sockets, no tasks
-//! 0  config   metrics   routing   shutdown   crash_points
+//! 0  config   metrics   routing   shutdown   crash_points   workers
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
@@ -20,8 +20,10 @@
 //! [`server`] `connection.rs` reads the socket and lets [`resp::Scanner`] cut the buffer into
 //! requests; [`command::Command::parse`] understands each; `dispatch.rs` gathers the reads of the
 //! buffer; [`engine::Engine::read`] (`engine/look_up.rs`) asks the [`cache`] for all of them in one
-//! round trip, in the [`view`] of each key's shard. What the cache does not know goes through the shard's read lane
-//! (`engine/read.rs`): lease, one SELECT on the [`shard`] for all keys that gathered, fill, answer.
+//! round trip, in the [`view`] of each key's shard. In Redis (`cache/redis/lookups.rs`) one command asks
+//! for what many clients of one of the [`workers`] want. What the cache does not know goes through the
+//! shard's read lane (`engine/read.rs`): lease, one SELECT on the [`shard`] for all keys that gathered,
+//! fill, answer.
 //!
 //! # How a SET travels
 //!
@@ -54,3 +56,4 @@ pub mod server;
 pub mod shard;
 pub mod shutdown;
 pub mod view;
+pub mod workers;

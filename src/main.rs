@@ -15,6 +15,7 @@ use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::server::{self, Server};
 use respgres::shutdown::Signals;
+use respgres::workers::Workers;
 use respgres::{http, shard};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         }
     };
     start_logging(&config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
@@ -104,7 +105,9 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let (engine, keepers) = build(config, &tasks, &stop_work).await?;
+    let (workers, threads) = Workers::start(config.worker_threads)
+        .map_err(|error| failure(format!("can't start the workers: {error}")))?;
+    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
     let backend = describe(config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
@@ -123,6 +126,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             port: resp_addr.port(),
             backend,
         },
+        workers,
     ));
     let stop_accepting = CancellationToken::new();
     let http_limits = http::Limits {
@@ -160,6 +164,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         tasks.close();
         tasks.wait().await;
         keepers.leave().await;
+        threads.stop().await;
         served
     };
     match tokio::time::timeout(config.shutdown_timeout, drain).await {
@@ -213,6 +218,7 @@ fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
 
 async fn build(
     config: &Config,
+    workers: &Workers,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
@@ -236,7 +242,7 @@ async fn build(
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
             };
-            RedisCache::start(url.expose(), settings, tasks, stop.clone())
+            RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
                 .map_err(|error| refused(format!("REDIS_URL: {error}")))?
         }

@@ -106,6 +106,14 @@ impl Instance {
         })
     }
 
+    /// What it is for proxies that call its entries by `scheme`: whoever calls them otherwise can't
+    /// remove them, so that it has to be another cache for him.
+    #[must_use]
+    pub fn with_names(mut self, scheme: u8) -> Self {
+        self.run_id[0] ^= scheme;
+        self
+    }
+
     /// Reads what [`Display`](fmt::Display) wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (run_id, replication_id) = text.split_once('/')?;

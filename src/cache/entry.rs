@@ -10,7 +10,7 @@
 //! Integers are little-endian, times are microseconds, and an `expires_at` of `i64::MIN` is never.
 //! The token and the stamp stand where the script of [`super::redis`] looks for them.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::cache::Token;
 use crate::command::{Row, Stamp, Timestamp};
@@ -89,18 +89,18 @@ pub(super) fn encode_stamp(stamp: Stamp) -> [u8; 8] {
     stamp.bits().to_le_bytes()
 }
 
-/// Reads an entry; `None` for what no step writes. The value is a slice of `bytes`.
+/// Reads an entry; `None` for what no step writes. The value is a part of `bytes`.
 pub(super) fn decode(bytes: Bytes) -> Option<Entry> {
     let (&kind, rest) = bytes.split_first()?;
     match kind {
         LEASE if matches!(rest.len(), 16 | 24) => Some(Entry::Lease),
-        VALUE => decode_value(&bytes, rest).map(Entry::Value),
+        VALUE => decode_value(bytes).map(Entry::Value),
         _ => None,
     }
 }
 
-fn decode_value(bytes: &Bytes, rest: &[u8]) -> Option<Cached> {
-    let (stamp, rest) = rest.split_first_chunk::<8>()?;
+fn decode_value(mut bytes: Bytes) -> Option<Cached> {
+    let (stamp, rest) = bytes.get(1..)?.split_first_chunk::<8>()?;
     let stamp = Stamp::from_bits(u64::from_le_bytes(*stamp));
     // A row with the stamp of absence could not be told from it by a SEEN, nor the reverse.
     let Some((&presence, rest)) = rest.split_first() else {
@@ -111,9 +111,10 @@ fn decode_value(bytes: &Bytes, rest: &[u8]) -> Option<Cached> {
     }
     let (created_at, rest) = split_i64(rest)?;
     let (updated_at, rest) = split_i64(rest)?;
-    let (expires_at, value) = split_i64(rest)?;
+    let (expires_at, _value) = split_i64(rest)?;
+    bytes.advance(ROW_HEAD_BYTES);
     Some(Cached::Row(Row {
-        value: bytes.slice_ref(value),
+        value: bytes,
         created_at: Timestamp::from_micros(created_at),
         updated_at: Timestamp::from_micros(updated_at),
         expires_at: (expires_at != NEVER).then(|| Timestamp::from_micros(expires_at)),

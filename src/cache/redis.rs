@@ -25,9 +25,11 @@
 
 mod clear;
 mod generation;
+mod lookups;
 mod maintain;
 mod names;
 mod replies;
+mod reply_scanner;
 mod server;
 mod settle;
 mod steps;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use self::generation::Generation;
 use self::settle::SETTLE_SCRIPT;
 use crate::view::{Instance, Sight};
+use crate::workers::Workers;
 
 pub use self::steps::RedisSession;
 
@@ -69,6 +72,7 @@ struct Shared {
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
+    workers: Workers,
     script: Script,
     /// The generation that serves.
     current: RwLock<Option<Arc<Generation>>>,
@@ -95,6 +99,7 @@ impl RedisCache {
     pub fn start(
         url: &str,
         settings: Settings,
+        workers: Workers,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, String> {
@@ -111,6 +116,7 @@ impl RedisCache {
             client: Client::open(target).map_err(unusable)?,
             address,
             settings,
+            workers,
             script: Script::new(SETTLE_SCRIPT),
             current: RwLock::default(),
             sights: watch::Sender::new(Sight {
@@ -137,6 +143,14 @@ impl RedisCache {
     /// The [`sight`](RedisCache::sight) of now and those to come.
     pub fn sights(&self) -> watch::Receiver<Sight> {
         self.shared.sights.subscribe()
+    }
+
+    /// How an entry is called by a deployment.
+    #[cfg(test)]
+    pub(super) fn name_of(namespace: &str, entry: &super::EntryKey) -> String {
+        let mut name = Vec::new();
+        names::Names::new(namespace).write(&mut name, entry);
+        String::from_utf8_lossy(&name).into_owned()
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.

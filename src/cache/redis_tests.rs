@@ -16,6 +16,9 @@ use crate::view::{Epoch, Instance};
 
 pub(super) use server::Server;
 
+/// Of the deployment in these tests.
+const NAMESPACE: &str = "test";
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn named(namespace: &str) -> Arc<OnceLock<String>> {
@@ -44,6 +47,11 @@ async fn lost(cache: &RedisCache) {
 fn session(cache: &RedisCache) -> RedisSession {
     let instance = cache.sight().cache.expect("the cache is reached");
     cache.session(instance).expect("a session for it")
+}
+
+/// How Redis calls the entry of this key.
+fn called(key: &str) -> String {
+    RedisCache::name_of(NAMESPACE, &name(key))
 }
 
 async fn fill(session: &RedisSession, key: &str, stamp: u64) {

@@ -118,16 +118,35 @@ pub const COMMANDS: &[Spec] = &[
 /// Longest name in the table.
 const NAME_MAX: usize = 16;
 
+/// The names as numbers that are in the same order: one comparison each, at every command.
+const NAMES: [u128; COMMANDS.len()] = {
+    let mut names = [0; COMMANDS.len()];
+    let mut at = 0;
+    while at < COMMANDS.len() {
+        names[at] = number(COMMANDS[at].name.as_bytes());
+        at += 1;
+    }
+    names
+};
+
+/// A name of up to [`NAME_MAX`] bytes as a number, its case folded.
+const fn number(name: &[u8]) -> u128 {
+    let mut folded = [0; NAME_MAX];
+    let mut at = 0;
+    while at < name.len() {
+        folded[at] = name[at].to_ascii_lowercase();
+        at += 1;
+    }
+    u128::from_be_bytes(folded)
+}
+
 /// The row of a command, by its name in any case.
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    let mut folded = [0u8; NAME_MAX];
-    let folded = folded.get_mut(..name.len())?;
-    folded.copy_from_slice(name);
-    folded.make_ascii_lowercase();
-    let position = COMMANDS
-        .binary_search_by(|spec| spec.name.as_bytes().cmp(folded))
-        .ok()?;
-    COMMANDS.get(position)
+    // No name has a NUL, which fills up shorter ones.
+    if name.len() > NAME_MAX || name.contains(&0) {
+        return None;
+    }
+    COMMANDS.get(NAMES.binary_search(&number(name)).ok()?)
 }
 
 #[cfg(test)]
@@ -149,5 +168,6 @@ mod tests {
         assert!(find(b"gett").is_none());
         assert!(find(&[b'a'; 100]).is_none());
         assert!(find(b"").is_none());
+        assert!(find(b"get\0").is_none());
     }
 }

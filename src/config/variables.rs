@@ -164,6 +164,16 @@ pub const MAX_CLIENTS: Variable = Variable {
     meaning: "Redis clients connected at a time at most",
 };
 
+/// Threads that serve Redis clients.
+pub const WORKER_THREADS: Variable = Variable {
+    name: "WORKER_THREADS",
+    flag: "worker-threads",
+    value_name: "N",
+    default: DefaultValue::Words("one less than processors, but at least 1"),
+    bounds: Some(1..=1024),
+    meaning: "Threads that serve Redis clients; one more works for the shards and HTTP",
+};
+
 /// How long connecting to a shard may take.
 pub const DB_CONNECT_TIMEOUT_MS: Variable = Variable {
     name: "DB_CONNECT_TIMEOUT_MS",
@@ -259,6 +269,7 @@ pub const VARIABLES: &[Variable] = &[
     DATA_DIR,
     MAX_VALUE_SIZE,
     MAX_CLIENTS,
+    WORKER_THREADS,
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
     DB_QUERY_TIMEOUT_MS,

@@ -1,60 +1,61 @@
 //! Where a read begins: what the cache has is answered, the rest goes into the lanes of misses.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::boot_clock::BootInstant;
 use super::read::{self, Miss};
 use super::{Engine, Found, READS, submit};
 use crate::cache::{EntryKey, Session};
-use crate::command::Row;
 use crate::error::Error;
 use crate::routing::ShardId;
 use crate::view::{Instance, View};
 
 impl Engine {
-    /// Reads keys, in order: from the cache in one round trip, what is missing from the shards.
-    pub async fn read(&self, keys: &[Bytes]) -> Vec<Result<Found, Error>> {
-        let mut hits = 0;
-        let mut looked_up = Vec::with_capacity(keys.len());
-        for (key, hit) in keys.iter().zip(self.look_up(keys).await) {
-            looked_up.push(match hit {
-                Some(row) => {
-                    hits += 1;
-                    Looked::Up(Found {
-                        row,
-                        from_cache: true,
-                    })
-                }
-                None => self.submit_read(key).await,
-            });
+    /// Reads keys, in order: from the cache in one round trip, what is missing from the shards. What
+    /// each key's read found is appended to `found`.
+    pub async fn read(&self, keys: &[Bytes], found: &mut Vec<Result<Found, Error>>) {
+        let first = found.len();
+        let missing = self.look_up(keys, found).await;
+        let (all, misses) = (keys.len() as u64, missing.len() as u64);
+        self.metrics.cache_hits.add(all - misses);
+        self.metrics.cache_misses.add(misses);
+        // All are on their way before the first is waited for.
+        let mut waiting: SmallVec<[_; 1]> = SmallVec::with_capacity(missing.len());
+        for Missing { position, shard } in missing {
+            waiting.push((position, self.submit_read(shard, &keys[position]).await));
         }
-        self.metrics.cache_hits.add(hits);
-        self.metrics.cache_misses.add(keys.len() as u64 - hits);
-        let mut found = Vec::with_capacity(looked_up.len());
-        for looked in looked_up {
-            found.push(match looked {
-                Looked::Up(found) => Ok(found),
-                Looked::Failed(error) => Err(error),
-                Looked::Waiting(answer) => answer.await.unwrap_or(Err(Error::Stopping)),
-            });
+        for (position, answer) in waiting {
+            found[first + position] = match answer {
+                Ok(answer) => answer.await.unwrap_or(Err(Error::Stopping)),
+                Err(error) => Err(error),
+            };
         }
-        found
     }
 
-    /// What the cache has of each key that can be used.
-    async fn look_up(&self, keys: &[Bytes]) -> Vec<Option<Option<Row>>> {
-        let mut hits = vec![None; keys.len()];
-        let mut positions = Vec::with_capacity(keys.len());
-        let mut entries = Vec::with_capacity(keys.len());
+    /// Appends what the cache has of each key. Returns the keys of which it has nothing that can be
+    /// used, in whose place is an error.
+    async fn look_up(
+        &self,
+        keys: &[Bytes],
+        found: &mut Vec<Result<Found, Error>>,
+    ) -> SmallVec<[Missing; 1]> {
+        let mut missing = SmallVec::new();
+        let mut asked: SmallVec<[Missing; 1]> = SmallVec::with_capacity(keys.len());
+        let mut entries: SmallVec<[EntryKey; 1]> = SmallVec::with_capacity(keys.len());
         let mut session: Option<(Instance, Session)> = None;
         let now = BootInstant::now();
+        let first = found.len();
         for (position, key) in keys.iter().enumerate() {
+            found.push(Err(Error::Stopping));
             let shard = self.shard_of(key);
-            let Some(view) = self.view_to_read(shard, now) else {
+            let missed = Missing { position, shard };
+            let view = self.view_to_read(shard, now);
+            let Some((view, instance)) = view.and_then(|view| Some((view, view.cache?))) else {
+                missing.push(missed);
                 continue;
             };
-            let Some(instance) = view.cache else { continue };
             if session.is_none() {
                 session = self.cache.session(instance).map(|found| (instance, found));
             }
@@ -63,26 +64,35 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|(reached, _)| *reached == instance)
             {
-                positions.push((position, shard));
+                asked.push(missed);
                 entries.push(EntryKey {
                     shard,
                     epoch: view.epoch,
                     key: key.clone(),
                 });
+            } else {
+                missing.push(missed);
             }
         }
-        let Some((_, session)) = session else {
-            return hits;
+        let cached = match &session {
+            Some((_, session)) => session.get(&entries).await.unwrap_or_default(),
+            None => Vec::new(),
         };
-        let Ok(cached) = session.get(&entries).await else {
-            return hits;
-        };
-        for ((position, shard), cached) in positions.into_iter().zip(cached) {
-            if let (Some(cached), Some(front)) = (cached, self.fronts.get(shard.index())) {
-                hits[position] = read::usable(cached, &front.clock);
+        let mut cached = cached.into_iter();
+        for asked in asked {
+            let row = cached.next().flatten().and_then(|cached| {
+                let front = self.fronts.get(asked.shard.index())?;
+                read::usable(cached, &front.clock)
+            });
+            match row {
+                Some(row) => {
+                    let from_cache = true;
+                    found[first + asked.position] = Ok(Found { row, from_cache });
+                }
+                None => missing.push(asked),
             }
         }
-        hits
+        missing
     }
 
     /// The view in which entries of the shard may be read at this moment.
@@ -94,29 +104,21 @@ impl Engine {
         })
     }
 
-    async fn submit_read(&self, key: &Bytes) -> Looked {
+    async fn submit_read(
+        &self,
+        shard: ShardId,
+        key: &Bytes,
+    ) -> Result<oneshot::Receiver<Result<Found, Error>>, Error> {
         let (done, answer) = oneshot::channel();
-        let miss = Miss {
-            key: key.clone(),
-            done,
-        };
-        match submit(
-            &self.reads,
-            self.shard_of(key),
-            miss,
-            "read",
-            READS.queue_max,
-        )
-        .await
-        {
-            Ok(()) => Looked::Waiting(answer),
-            Err(error) => Looked::Failed(error),
-        }
+        let key = key.clone();
+        let miss = Miss { key, done };
+        submit(&self.reads, shard, miss, "read", READS.queue_max).await?;
+        Ok(answer)
     }
 }
 
-enum Looked {
-    Up(Found),
-    Waiting(oneshot::Receiver<Result<Found, Error>>),
-    Failed(Error),
+/// A key that the cache does not answer.
+struct Missing {
+    position: usize,
+    shard: ShardId,
 }

@@ -1,5 +1,7 @@
 //! `POST /write` and `GET /read/{key}`.
 
+use std::slice;
+
 use std::borrow::Cow;
 
 use axum::Json;
@@ -137,10 +139,9 @@ pub(super) async fn write(State(api): State<Api>, body: Body) -> Result<Response
 )]
 pub(super) async fn read(State(api): State<Api>, uri: Uri) -> Result<Response, ApiError> {
     let key = text::key_in_path(uri.path());
-    let found = api
-        .engine
-        .read(std::slice::from_ref(&key))
-        .await
+    let mut found = Vec::with_capacity(1);
+    api.engine.read(slice::from_ref(&key), &mut found).await;
+    let found = found
         .pop()
         .ok_or_else(|| ApiError::internal("the read came back without a result"))??;
     let row = found.row.ok_or_else(ApiError::no_such_key)?;

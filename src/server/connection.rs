@@ -11,7 +11,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,15 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::clients::Registration;
-use super::dispatch::{self, OUT_MAX, Output, Request};
+use super::dispatch::{self, OUT_MAX, Output, Request, Segment};
 use super::session::Session;
 use crate::resp::{Reply, Scanned, Scanner};
 
-/// Room made in the in buffer before a read, in bytes.
-const READ_SIZE: usize = 16 * 1024;
+/// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
+/// for a client that fills it.
+const ROOM_MIN: usize = 1024;
+const ROOM_MAX: usize = 16 * 1024;
 
 /// A buffer larger than this is given back when it is empty.
 const BUFFER_KEEP_MAX: usize = 256 * 1024;
+
+/// A connection keeps memory for so many requests while it is idle.
+const REQUESTS_KEEP_MAX: usize = 64;
 
 /// Requests that are handled together. More wait in the in buffer.
 const REQUESTS_MAX: usize = 1024;
@@ -46,7 +51,12 @@ pub(super) struct Connection<'a, S> {
     session: Session,
     scanner: Scanner,
     input: BytesMut,
+    /// Room made in the in buffer before a read, in bytes.
+    room: usize,
     output: BytesMut,
+    /// Empty between two exchanges, as the segment is; kept for their memory.
+    requests: Vec<Request>,
+    segment: Segment,
 }
 
 /// How the connection goes on after what was handled.
@@ -68,19 +78,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             session: Session::default(),
             scanner: Scanner::new(server.settings.limits),
             input: BytesMut::new(),
+            room: ROOM_MIN,
             output: BytesMut::new(),
+            requests: Vec::new(),
+            segment: Segment::default(),
         }
     }
 
     /// Serves until the client closes, a broken frame, QUIT, or `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) -> io::Result<()> {
         let mut next = Next::Read;
+        let mut stop = pin!(stop.cancelled_owned());
         loop {
             let is_at_end = tokio::select! {
                 biased;
                 is_at_end = self.exchange(next) => is_at_end?,
                 // What was read was answered: only what waits for the socket is left.
-                () = stop.cancelled() => true,
+                () = &mut stop => true,
             };
             if is_at_end {
                 return self.farewell().await;
@@ -97,7 +111,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Handles the whole requests of the in buffer, up to [`REQUESTS_MAX`].
     async fn handle(&mut self) -> io::Result<Next> {
-        let mut requests = Vec::new();
+        let requests = &mut self.requests;
         let mut broken = None;
         while requests.len() < REQUESTS_MAX {
             match self.scanner.next(&mut self.input) {
@@ -121,9 +135,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             client,
             &mut self.session,
             requests,
+            &mut self.segment,
             &mut output,
         )
         .await?;
+        if requests.capacity() > REQUESTS_KEEP_MAX {
+            *requests = Vec::new();
+        }
         if !go_on {
             return Ok(Next::Close);
         }
@@ -139,7 +157,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Writes what waits, and reads what comes if everything was handled. Returns once there is
     /// something to handle; true at the end of what the client sends.
     async fn exchange(&mut self, next: Next) -> io::Result<bool> {
-        let room = READ_SIZE.max(self.scanner.wants().min(self.input.len()));
+        let room = self.room.max(self.scanner.wants().min(self.input.len()));
         poll_fn(|context| {
             self.poll_write(context)?;
             if self.output.len() >= OUT_MAX {
@@ -148,8 +166,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if next == Next::Handle {
                 return Poll::Ready(Ok(false));
             }
-            self.poll_read(context, room)
-                .map_ok(|received| received == 0)
+            self.poll_read(context, room).map_ok(|received| {
+                if received >= self.room {
+                    self.room = ROOM_MAX.min(2 * self.room);
+                }
+                received == 0
+            })
         })
         .await
     }

@@ -6,7 +6,7 @@
 //! SET in one pipeline sees it, the GET before it does not. Writes of one key need no such care,
 //! since the lane keeps their order.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::clients::Client;
 use super::session::{Session, authenticate};
 use super::{Server, info, introspect};
-use crate::command::{Command, Mutation, Outcome, Set, Unit, table};
+use crate::command::{Command, Mutation, Outcome, Row, Set, Unit, table};
 use crate::engine::{Found, Ticket};
 use crate::error::Error;
 use crate::resp::{Args, Reply};
@@ -27,6 +27,9 @@ pub(super) const OUT_MAX: usize = 32 * 1024 * 1024;
 /// Keys that are read together for a pipeline. One command's keys are always read together.
 const READ_TOGETHER_MAX: usize = 128;
 
+/// A connection keeps memory for so many commands while it is idle.
+const STEPS_KEEP_MAX: usize = 64;
+
 /// What the scanner found.
 pub(super) enum Request {
     /// The words of a command.
@@ -36,11 +39,13 @@ pub(super) enum Request {
 }
 
 /// Handles `requests` and appends their replies to `out`. False if the connection shall be closed.
+/// Of `segment` only the memory is used.
 pub(super) async fn execute<S: AsyncWrite + Unpin>(
     server: &Server,
     client: &Client,
     session: &mut Session,
-    requests: Vec<Request>,
+    requests: &mut Vec<Request>,
+    segment: &mut Segment,
     out: &mut Output<'_, S>,
 ) -> io::Result<bool> {
     server.engine.metrics().commands.add(requests.len() as u64);
@@ -51,22 +56,25 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
             .map_or("", |spec| spec.name);
         client.touch(name);
     }
-    let mut segment = Segment::new(server);
-    for request in requests {
+    for request in requests.drain(..) {
         let command = match request {
             Request::Words(words) if is_http(&words) => {
                 tracing::warn!(
                     client = client.id,
                     "an HTTP request on the RESP port; closing"
                 );
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 return Ok(false);
             }
             Request::Words(words) => Command::parse(&words).map_err(|rejection| rejection.0),
             Request::Refused(text) => Err(text),
         };
         let value_max = server.settings.value_max;
-        let command = match command.and_then(|command| check_sizes(command, value_max)) {
+        let checked = command.and_then(|command| {
+            check_sizes(&command, value_max)?;
+            Ok(command)
+        });
+        let command = match checked {
             Ok(command) => command,
             Err(text) => {
                 segment.steps.push(Step::Ready(Reply::Error(text)));
@@ -82,9 +90,9 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
             | Command::Delete(_)
             | Command::MSet(_) => {
                 if segment.is_in_the_way_of(&command) {
-                    segment.finish(session, out).await?;
+                    segment.finish(server, session, out).await?;
                 }
-                segment.add(command).await;
+                segment.add(server, command).await;
             }
             Command::Ping(None) => segment.steps.push(Step::Ready(Reply::Status("PONG"))),
             Command::Ping(Some(message)) | Command::Echo(message) => {
@@ -112,17 +120,17 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
             // These change how replies are written, or look at the whole: what came before is
             // answered first.
             Command::Hello(hello) => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 let reply = session.hello(client, hello);
                 out.push(&reply, session).await?;
             }
             Command::Reset => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 let reply = session.reset(client);
                 out.push(&reply, session).await?;
             }
             Command::DbSize => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 let reply = match server.engine.count().await {
                     Ok(count) => Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
                     Err(error) => failed(&error),
@@ -130,7 +138,7 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 out.push(&reply, session).await?;
             }
             Command::Flush => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 let reply = server
                     .engine
                     .clear()
@@ -139,18 +147,18 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 out.push(&reply, session).await?;
             }
             Command::Info(sections) => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 let text = info::info(server, &sections).await;
                 out.push(&Reply::Verbatim(text), session).await?;
             }
             Command::Quit => {
-                segment.finish(session, out).await?;
+                segment.finish(server, session, out).await?;
                 out.push(&Reply::OK, session).await?;
                 return Ok(false);
             }
         }
     }
-    segment.finish(session, out).await?;
+    segment.finish(server, session, out).await?;
     Ok(true)
 }
 
@@ -163,14 +171,14 @@ fn is_http(words: &[Bytes]) -> bool {
 }
 
 /// Keys and values within their limits.
-fn check_sizes(command: Command, value_max: usize) -> Result<Command, String> {
-    let longest_key = keys(&command).map(Bytes::len).max().unwrap_or(0);
+fn check_sizes(command: &Command, value_max: usize) -> Result<(), String> {
+    let longest_key = keys(command).map(Bytes::len).max().unwrap_or(0);
     if longest_key > KEY_MAX {
         return Err(format!(
             "ERR a key of {longest_key} bytes is over the limit of {KEY_MAX} bytes; nothing was done"
         ));
     }
-    let longest_value = match &command {
+    let longest_value = match command {
         Command::Write(_, Mutation::Set(set)) => set.value.len(),
         Command::MSet(pairs) => pairs
             .iter()
@@ -184,7 +192,7 @@ fn check_sizes(command: Command, value_max: usize) -> Result<Command, String> {
             "ERR a value of {longest_value} bytes is over the limit of {value_max} bytes (MAX_VALUE_SIZE); nothing was done"
         ));
     }
-    Ok(command)
+    Ok(())
 }
 
 /// The keys of a command on data.
@@ -222,11 +230,12 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
 }
 
 /// Commands that are under way together.
-struct Segment<'a> {
-    server: &'a Server,
+#[derive(Default)]
+pub(super) struct Segment {
     steps: Vec<Step>,
     read: Keys,
     written: Keys,
+    found: Vec<Result<Found, Error>>,
 }
 
 /// Keys in their order, and as a set once somebody asks.
@@ -256,7 +265,10 @@ enum Step {
     /// The reply is made from the next `count` keys of the segment's read.
     Read { count: usize, answer: ReadAnswer },
     /// The reply is made from what the shards say.
-    Write { ticket: Ticket, answer: WriteAnswer },
+    Write {
+        ticket: Box<Ticket>,
+        answer: WriteAnswer,
+    },
 }
 
 enum ReadAnswer {
@@ -275,16 +287,7 @@ enum WriteAnswer {
     Done,
 }
 
-impl<'a> Segment<'a> {
-    fn new(server: &'a Server) -> Self {
-        Self {
-            server,
-            steps: Vec::new(),
-            read: Keys::default(),
-            written: Keys::default(),
-        }
-    }
-
+impl Segment {
     /// Whether the order of the two would matter.
     fn is_in_the_way_of(&mut self, command: &Command) -> bool {
         let others = if is_read(command) {
@@ -295,7 +298,7 @@ impl<'a> Segment<'a> {
         !others.list.is_empty() && keys(command).any(|key| others.contains(key))
     }
 
-    async fn add(&mut self, command: Command) {
+    async fn add(&mut self, server: &Server, command: Command) {
         let read = |answer, count| Step::Read { count, answer };
         let step = match command {
             Command::Get(key) => {
@@ -317,21 +320,22 @@ impl<'a> Segment<'a> {
                 read(ReadAnswer::Existing, count)
             }
             Command::Write(key, mutation) => {
-                self.write(vec![(key, mutation)], WriteAnswer::Single).await
+                self.write(server, vec![(key, mutation)], WriteAnswer::Single)
+                    .await
             }
             Command::Delete(keys) => {
                 let operations = keys
                     .into_iter()
                     .map(|key| (key, Mutation::Delete))
                     .collect();
-                self.write(operations, WriteAnswer::Count).await
+                self.write(server, operations, WriteAnswer::Count).await
             }
             Command::MSet(pairs) => {
                 let operations = pairs
                     .into_iter()
                     .map(|(key, value)| (key, Mutation::Set(Set::plain(value))))
                     .collect();
-                self.write(operations, WriteAnswer::Done).await
+                self.write(server, operations, WriteAnswer::Done).await
             }
             other => {
                 debug_assert!(false, "not a command on data: {other:?}");
@@ -341,12 +345,17 @@ impl<'a> Segment<'a> {
         self.steps.push(step);
     }
 
-    async fn write(&mut self, operations: Vec<Operation>, answer: WriteAnswer) -> Step {
+    async fn write(
+        &mut self,
+        server: &Server,
+        operations: Vec<Operation>,
+        answer: WriteAnswer,
+    ) -> Step {
         self.written
             .list
             .extend(operations.iter().map(|(key, _)| key.clone()));
         Step::Write {
-            ticket: self.server.engine.submit(operations).await,
+            ticket: server.engine.submit(operations).await.into(),
             answer,
         }
     }
@@ -354,29 +363,25 @@ impl<'a> Segment<'a> {
     /// Waits for everything under way and writes the replies in order.
     async fn finish<S: AsyncWrite + Unpin>(
         &mut self,
+        server: &Server,
         session: &Session,
         out: &mut Output<'_, S>,
     ) -> io::Result<()> {
-        let keys = std::mem::take(&mut self.read.list);
-        let mut unread = &keys[..];
-        let mut unanswered = unread.iter();
-        let mut found = VecDeque::new();
+        let Self {
+            steps, read, found, ..
+        } = self;
+        let mut reading = Reading {
+            server,
+            unanswered: &read.list,
+            found,
+            answered: 0,
+        };
         // The first reads leave before a write is waited for.
-        self.read_more(&mut unread, 1, &mut found).await;
-        for step in std::mem::take(&mut self.steps) {
+        reading.read_ahead(1).await;
+        for step in steps.drain(..) {
             let reply = match step {
                 Step::Ready(reply) => reply,
-                Step::Read { count, answer } => {
-                    self.read_more(&mut unread, count, &mut found).await;
-                    let keys: Vec<&Bytes> = unanswered.by_ref().take(count).collect();
-                    match found
-                        .drain(..count.min(found.len()))
-                        .collect::<Result<Vec<_>, _>>()
-                    {
-                        Ok(found) => self.server.read_reply(&answer, &keys, found),
-                        Err(error) => failed(&error),
-                    }
-                }
+                Step::Read { count, answer } => reading.reply(count, &answer).await,
                 Step::Write { ticket, answer } => match ticket.wait().await {
                     Ok(outcomes) => write_reply(&answer, outcomes),
                     Err(error) => failed(&error),
@@ -384,25 +389,57 @@ impl<'a> Segment<'a> {
             };
             out.push(&reply, session).await?;
         }
-        self.read.clear();
-        self.written.clear();
+        self.clear();
         Ok(())
     }
 
-    /// Reads on until `found` has `count`, in parts: values may be large, and the replies to a part
-    /// can leave before the next is read.
-    async fn read_more(
-        &self,
-        unread: &mut &[Bytes],
-        count: usize,
-        found: &mut VecDeque<Result<Found, Error>>,
-    ) {
-        while found.len() < count && !unread.is_empty() {
-            let part = READ_TOGETHER_MAX.max(count - found.len()).min(unread.len());
-            let (now, later) = unread.split_at(part);
-            found.extend(self.server.engine.read(now).await);
-            *unread = later;
+    fn clear(&mut self) {
+        self.steps.clear();
+        self.read.clear();
+        self.written.clear();
+        self.found.clear();
+        if self.steps.capacity() > STEPS_KEEP_MAX || self.read.list.capacity() > STEPS_KEEP_MAX {
+            *self = Self::default();
         }
+    }
+}
+
+/// The reads of a segment, in parts: values may be large, and the replies to a part can leave before
+/// the next is read.
+struct Reading<'a> {
+    server: &'a Server,
+    /// The keys of the steps that have not been answered.
+    unanswered: &'a [Bytes],
+    /// What was found for the first of them, behind what is `answered`.
+    found: &'a mut Vec<Result<Found, Error>>,
+    answered: usize,
+}
+
+impl Reading<'_> {
+    /// The reply to the next `count` keys.
+    async fn reply(&mut self, count: usize, answer: &ReadAnswer) -> Reply {
+        self.read_ahead(count).await;
+        let (keys, unanswered) = self.unanswered.split_at(count);
+        self.unanswered = unanswered;
+        let found = &self.found[self.answered..self.answered + count];
+        self.answered += count;
+        self.server.read_reply(answer, keys, found)
+    }
+
+    /// Reads on until what was found is enough for the next `count` keys.
+    async fn read_ahead(&mut self, count: usize) {
+        let ahead = self.found.len() - self.answered;
+        if ahead >= count || ahead == self.unanswered.len() {
+            return;
+        }
+        if ahead == 0 {
+            self.found.clear();
+            self.answered = 0;
+        }
+        let unread = &self.unanswered[ahead..];
+        let part = READ_TOGETHER_MAX.max(count - ahead).min(unread.len());
+        let engine = &self.server.engine;
+        engine.read(&unread[..part], self.found).await;
     }
 }
 
@@ -414,20 +451,28 @@ fn is_read(command: &Command) -> bool {
 }
 
 impl Server {
-    fn read_reply(&self, answer: &ReadAnswer, keys: &[&Bytes], mut found: Vec<Found>) -> Reply {
-        let value = |found: Found| Reply::bulk_or_null(found.row.map(|row| row.value));
+    fn read_reply(
+        &self,
+        answer: &ReadAnswer,
+        keys: &[Bytes],
+        found: &[Result<Found, Error>],
+    ) -> Reply {
+        if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
+            return failed(error);
+        }
+        let mut rows = found
+            .iter()
+            .map(|found| found.as_ref().ok().and_then(|found| found.row.as_ref()));
+        let value = |row: Option<&Row>| Reply::bulk_or_null(row.map(|row| row.value.clone()));
         match answer {
-            ReadAnswer::Value => found.pop().map_or(Reply::Null, value),
-            ReadAnswer::Values => Reply::Array(found.into_iter().map(value).collect()),
-            ReadAnswer::Existing => {
-                Reply::Integer(found.iter().filter(|found| found.row.is_some()).count() as i64)
-            }
+            ReadAnswer::Value => value(rows.next().flatten()),
+            ReadAnswer::Values => Reply::Array(rows.map(value).collect()),
+            ReadAnswer::Existing => Reply::Integer(rows.flatten().count() as i64),
             ReadAnswer::TimeToLive(unit) => {
-                let Some((row, key)) = found.pop().and_then(|found| found.row).zip(keys.first())
-                else {
+                let Some((row, key)) = rows.next().flatten().zip(keys.first()) else {
                     return Reply::Integer(-2);
                 };
-                let Some(left) = self.engine.time_left(key, &row) else {
+                let Some(left) = self.engine.time_left(key, row) else {
                     return Reply::Integer(-1);
                 };
                 let millis = i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);

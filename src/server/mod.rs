@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
 use crate::resp::Limits;
+use crate::workers::Workers;
 
 use clients::Clients;
 
@@ -26,6 +27,7 @@ use clients::Clients;
 pub struct Server {
     engine: Arc<Engine>,
     settings: Settings,
+    workers: Workers,
     clients: Clients,
     started: std::time::Instant,
 }
@@ -51,10 +53,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 impl Server {
     /// A server that is not listening yet.
-    pub fn new(engine: Arc<Engine>, settings: Settings) -> Self {
+    pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
         Self {
             engine,
             settings,
+            workers,
             clients: Clients::default(),
             started: std::time::Instant::now(),
         }
@@ -84,13 +87,15 @@ impl Server {
                 continue;
             };
             let server = Arc::clone(&self);
-            let stop = stop.clone();
-            connections.spawn(async move {
+            // Of its own: waiting for a shared one takes a lock that all share.
+            let stop = stop.child_token();
+            let serving = async move {
                 let _place = place;
                 if let Err(error) = server.serve(stream, address, stop).await {
                     tracing::debug!(client = %address, %error, "connection ended");
                 }
-            });
+            };
+            connections.spawn_on(serving, self.workers.next());
         }
         drop(listener);
         connections.close();
@@ -103,6 +108,8 @@ impl Server {
         address: std::net::SocketAddr,
         stop: CancellationToken,
     ) -> io::Result<()> {
+        // From the runtime of the listener to this one.
+        let stream = TcpStream::from_std(stream.into_std()?)?;
         stream.set_nodelay(true)?;
         self.engine.metrics().connections.add(1);
         let local = stream.local_addr()?;

@@ -9,7 +9,14 @@ use respgres::command::table::COMMANDS;
 
 /// The layers of `src/lib.rs`, lowest first.
 const LAYERS: [&[&str]; 5] = [
-    &["config", "metrics", "routing", "shutdown", "crash_points"],
+    &[
+        "config",
+        "metrics",
+        "routing",
+        "shutdown",
+        "crash_points",
+        "workers",
+    ],
     &["resp", "command", "error", "view"],
     &["cache", "shard"],
     &["engine"],

@@ -1,7 +1,7 @@
 //! Which generation serves. See [`super`] for the states.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -9,30 +9,52 @@ use ::redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::lookups::Lookups;
 use super::names::Names;
 use super::{RedisSession, Shared};
 use crate::view::{Instance, Sight};
-
-/// The connection's task, not the network, limits one connection; two keep both cores of a small
-/// machine busy, and a large value on one does not hold up everybody.
-pub(super) const CONNECTIONS: usize = 2;
 
 /// Connections that were made together, and all lead to one instance.
 pub(super) struct Generation {
     pub(super) instance: Instance,
     pub(super) names: Names,
-    /// For GET and LEASE, whose answers may be large.
-    pub(super) connections: [MultiplexedConnection; CONNECTIONS],
+    /// For GET: one on each worker, by its number.
+    pub(super) lookups: Vec<Lookups>,
+    /// For LEASE, whose answers may be large.
+    pub(super) leases: MultiplexedConnection,
     /// For what must happen: an invalidation waits behind nobody's large values.
     pub(super) duties: MultiplexedConnection,
-    pub(super) next: AtomicUsize,
     pub(super) over: CancellationToken,
+    /// As `over`, for those who ask at each answer: that takes a lock which all share.
+    is_over: AtomicBool,
 }
 
 impl Generation {
-    pub(super) fn connection(&self) -> MultiplexedConnection {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        self.connections[next % CONNECTIONS].clone()
+    pub(super) fn new(
+        instance: Instance,
+        names: Names,
+        lookups: Vec<Lookups>,
+        leases: MultiplexedConnection,
+        duties: MultiplexedConnection,
+        over: CancellationToken,
+    ) -> Self {
+        Self {
+            instance,
+            names,
+            lookups,
+            leases,
+            duties,
+            over,
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lease_connection(&self) -> MultiplexedConnection {
+        self.leases.clone()
     }
 
     pub(super) fn duty_connection(&self) -> MultiplexedConnection {
@@ -80,6 +102,7 @@ impl Shared {
             cache: None,
             since: Instant::now(),
         });
+        generation.is_over.store(true, Ordering::Release);
         generation.over.cancel();
         drop(current);
         warn!(redis = self.address, %reason, "the cache is lost; going on without it");

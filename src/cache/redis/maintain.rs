@@ -2,18 +2,23 @@
 //! was.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use ::redis::{InfoDict, cmd};
+use futures_util::future::select_all;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::generation::Generation;
+use super::lookups::Lookups;
 use super::names::Names;
-use super::server::{connect, master};
+use super::server::{connect, connect_for_lookups, master};
+use super::steps::TRANSFER_PER_NAME;
 use super::{RedisSession, Shared};
+use crate::cache::Unavailable;
+use crate::view::Instance;
 
 /// How long is waited before each attempt to connect, the last for all that follow. The first ones
 /// come at once: when the connections were cut and nothing else, the cache is back before it is
@@ -68,29 +73,60 @@ impl Shared {
         let names = Names::new(namespace.ok_or_else(|| {
             "no shard has been reached yet, which would tell the deployment".to_owned()
         })?);
+        let over = CancellationToken::new();
         let connect = async || {
-            timeout(CONNECT_TIMEOUT, connect(&self.client, &names))
+            timeout(CONNECT_TIMEOUT, connect(&self.client))
                 .await
                 .map_err(|_| "no answer".to_owned())?
         };
         // All at once, as a blip should be short.
-        let (duties, first, second) = tokio::try_join!(connect(), connect(), connect())?;
+        let (duties, leases, lookups) =
+            tokio::try_join!(connect(), connect(), self.prepare_lookups(&over))?;
         let (duties, instance) = duties;
+        let others = lookups.iter().map(|(_, other)| other).chain([&leases.1]);
         // A name may lead to more than one server.
-        if [&first, &second]
-            .iter()
-            .any(|(_, other)| *other != instance)
-        {
+        if others.into_iter().any(|other| *other != instance) {
             return Err("its address leads to more than one server".to_owned());
         }
-        Ok(Generation {
-            instance,
-            names,
-            connections: [first.0, second.0],
-            duties,
-            next: AtomicUsize::new(0),
-            over: CancellationToken::new(),
-        })
+        let lookups = lookups.into_iter().map(|(lookups, _)| lookups).collect();
+        Ok(Generation::new(
+            instance, names, lookups, leases.0, duties, over,
+        ))
+    }
+
+    /// A connection on each worker, and where it leads.
+    async fn prepare_lookups(
+        &self,
+        over: &CancellationToken,
+    ) -> Result<Vec<(Lookups, Instance)>, String> {
+        let mut connecting = Vec::new();
+        for runtime in self.workers.runtimes() {
+            let (lookups, driver) = Lookups::new(self.settings.timeout, TRANSFER_PER_NAME);
+            let (client, over) = (self.client.clone(), over.clone());
+            let (connected, instance) = oneshot::channel();
+            // The socket belongs to the runtime on which it was made.
+            runtime.spawn(async move {
+                let connection = timeout(CONNECT_TIMEOUT, connect_for_lookups(&client)).await;
+                let connection = connection.unwrap_or_else(|_| Err("no answer".to_owned()));
+                match connection {
+                    Ok((stream, instance)) => {
+                        if connected.send(Ok(instance)).is_ok() {
+                            driver.run(stream, over).await;
+                        }
+                    }
+                    Err(reason) => drop(connected.send(Err(reason))),
+                }
+            });
+            connecting.push((lookups, instance));
+        }
+        let mut connections = Vec::new();
+        for (lookups, instance) in connecting {
+            let instance = instance
+                .await
+                .map_err(|_| "the proxy is stopping".to_owned())??;
+            connections.push((lookups, instance));
+        }
+        Ok(connections)
     }
 }
 
@@ -103,17 +139,26 @@ impl RedisSession {
     async fn watch(&self) {
         let generation = &self.generation;
         for round in 0_u32.. {
-            let is_over = timeout(ASK_EVERY, generation.over.cancelled()).await;
-            if is_over.is_ok() {
-                return;
+            let lost = select_all(
+                generation
+                    .lookups
+                    .iter()
+                    .map(|lookups| Box::pin(lookups.lost())),
+            );
+            tokio::select! {
+                () = generation.over.cancelled() => return,
+                ((), lost, _) = lost => {
+                    return self.end(generation.lookups[lost].reason());
+                }
+                () = sleep(ASK_EVERY) => {}
             }
             // The server is the same on all of them; a cut has to be looked for on each.
-            let others: &[_] = if round.is_multiple_of(ROUNDS_PER_CUT) {
-                &generation.connections
-            } else {
-                &[]
-            };
-            for connection in others.iter().chain([&generation.duties]) {
+            let is_round = round.is_multiple_of(ROUNDS_PER_CUT);
+            if is_round && self.look_for_cuts().await.is_err() {
+                return;
+            }
+            let others = is_round.then_some(&generation.leases);
+            for connection in others.into_iter().chain([&generation.duties]) {
                 let mut command = cmd("INFO");
                 command.arg("server").arg("replication");
                 let mut connection = connection.clone();
@@ -130,5 +175,13 @@ impl RedisSession {
                 }
             }
         }
+    }
+
+    /// Looks something up on each connection for it; a late answer ends the generation.
+    async fn look_for_cuts(&self) -> Result<(), Unavailable> {
+        for lookups in &self.generation.lookups {
+            self.look_up_nothing(lookups).await?;
+        }
+        Ok(())
     }
 }

@@ -14,15 +14,6 @@ pub(super) fn decode(reply: Value) -> Option<Entry> {
     }
 }
 
-/// What GETEX says. It has been done also where it says that this is no string: only then the type
-/// is looked at. What is no entry is deleted when the reader says what he has seen.
-pub(super) fn looked_up(reply: Value) -> RedisResult<Value> {
-    match reply {
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Value::Nil),
-        reply => reply.extract_error(),
-    }
-}
-
 /// What `SET … NX GET` says.
 pub(super) fn lease_answer(reply: Value) -> RedisResult<Lease> {
     match reply {

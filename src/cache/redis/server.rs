@@ -1,9 +1,15 @@
 //! Which servers can be used as the cache, and how a connection to one is made.
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, InfoDict, RedisError, cmd};
+use std::io;
 
-use super::names::Names;
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, InfoDict, RedisError, cmd};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::names::{NOTHING, SCHEME};
+use super::reply_scanner::{Element, element};
 use super::settle::load_script;
 use crate::view::Instance;
 
@@ -14,10 +20,7 @@ const VERSION_MIN: u32 = 7;
 const CONNECTION_QUEUE: usize = 1024;
 
 /// Makes a connection that can be used, and tells where it leads.
-pub(super) async fn connect(
-    client: &Client,
-    names: &Names,
-) -> Result<(MultiplexedConnection, Instance), String> {
+pub(super) async fn connect(client: &Client) -> Result<(MultiplexedConnection, Instance), String> {
     let config = AsyncConnectionConfig::new()
         // Each step has its own limit.
         .set_response_timeout(None)
@@ -36,11 +39,84 @@ pub(super) async fn connect(
     load_script(&mut connection).await.map_err(text)?;
     // A write that changes nothing: a Redis that can't save, or lacks replicas, refuses all of them.
     cmd("UNLINK")
-        .arg(&names.prefix[..])
+        .arg(NOTHING)
         .query_async::<()>(&mut connection)
         .await
         .map_err(text)?;
     Ok((connection, instance))
+}
+
+/// Makes a connection for lookups alone, which the redis crate has no part in, and tells where it
+/// leads.
+pub(super) async fn connect_for_lookups(
+    client: &Client,
+) -> Result<(Box<dyn Stream>, Instance), String> {
+    let target = client.get_connection_info();
+    let mut stream = open(target.addr())
+        .await
+        .map_err(|error| error.to_string())?;
+    let settings = target.redis_settings();
+    let mut commands = Vec::new();
+    if let Some(password) = settings.password() {
+        let mut auth = cmd("AUTH");
+        auth.arg(settings.username()).arg(password);
+        commands.push(auth);
+    }
+    if settings.db() != 0 {
+        let mut select = cmd("SELECT");
+        select.arg(settings.db());
+        commands.push(select);
+    }
+    let mut info = cmd("INFO");
+    info.arg("server").arg("replication");
+    commands.push(info);
+    let mut answer = None;
+    for command in commands {
+        let sent = stream.write_all(&command.get_packed_command()).await;
+        sent.map_err(|error| error.to_string())?;
+        answer = receive(&mut stream)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    let text = answer.ok_or("it does not answer INFO")?;
+    let instance = master(&InfoDict::new(&String::from_utf8_lossy(&text)))?;
+    Ok((stream, instance))
+}
+
+/// Bytes in both directions, over whatever the URL names.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn open(address: &ConnectionAddr) -> io::Result<Box<dyn Stream>> {
+    Ok(match address {
+        ConnectionAddr::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            Box::new(stream)
+        }
+        ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        _ => return Err(io::Error::other("TLS is not built in")),
+    })
+}
+
+/// One answer: its text, if it has one.
+async fn receive(stream: &mut Box<dyn Stream>) -> io::Result<Option<Bytes>> {
+    let mut buffer = BytesMut::new();
+    loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match element(&buffer, 0)? {
+            None => {}
+            Some((Element::Bulk(text), _)) => return Ok(Some(buffer.freeze().slice(text))),
+            Some((Element::Error(text), _)) => {
+                let text = String::from_utf8_lossy(&buffer[text]).into_owned();
+                return Err(io::Error::other(text));
+            }
+            Some(_) => return Ok(None),
+        }
+    }
 }
 
 /// Whether this server can be used, and which it is.
@@ -72,6 +148,7 @@ pub(super) fn master(info: &InfoDict) -> Result<Instance, String> {
         return Err("it is a replica".to_owned());
     }
     Instance::of_redis(&field("run_id"), &field("master_replid"))
+        .map(|instance| instance.with_names(SCHEME))
         .ok_or_else(|| "it does not tell its run_id and master_replid".to_owned())
 }
 
@@ -100,6 +177,9 @@ mod tests {
     fn an_instance_is_a_process_and_a_history() {
         let (b, one) = ("b".repeat(40), check(&info(&[])).unwrap());
         assert_eq!(check(&info(&[])), Ok(one));
+        let a = "a".repeat(40);
+        let other_names = Instance::of_redis(&a, &a).unwrap();
+        assert_ne!(one, other_names, "who calls entries otherwise sees another");
         assert_ne!(check(&info(&[("run_id", &b)])), Ok(one));
         assert_ne!(check(&info(&[("master_replid", &b)])), Ok(one));
     }

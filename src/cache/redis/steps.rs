@@ -2,27 +2,28 @@
 
 use std::fmt;
 use std::future::Future;
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Pipeline, RedisResult, Value, cmd};
+use ::redis::{Pipeline, RedisResult, cmd};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::generation::Generation;
-use super::replies::{
-    decode, expect_count, is_no_script, lease_answer, looked_up, unexpected_reply,
-};
+use super::lookups::{Found, Lookup, Lookups, NAMES_MAX};
+use super::names::{NOTHING, bulk};
+use super::replies::{expect_count, is_no_script, lease_answer};
 use super::settle::{SettleChunks, VALUE_BYTES_MAX, load_script};
 use crate::cache::entry::{self, Cached, Entry};
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token, Unavailable};
 
-/// One GET or LEASE asks for no more names than this, as Redis serves nobody else meanwhile.
-const NAMES_MAX: usize = 128;
 /// What a step may take longer for each MiB that it may carry; 100 MiB/s is less than a 1 Gbit/s
 /// network can do.
 const TRANSFER_PER_MIB: Duration = Duration::from_millis(10);
+/// Likewise for each name whose value is asked for.
+pub(super) const TRANSFER_PER_NAME: Duration = TRANSFER_PER_MIB;
 
 /// A generation to work with. See [`Session`](crate::cache::Session).
 #[derive(Clone)]
@@ -36,7 +37,7 @@ impl fmt::Debug for RedisSession {
         f.debug_struct("RedisSession")
             .field("address", &self.shared.address)
             .field("instance", &self.generation.instance)
-            .field("is_over", &self.generation.over.is_cancelled())
+            .field("is_over", &self.generation.is_over())
             .finish()
     }
 }
@@ -48,47 +49,70 @@ impl RedisSession {
     ///
     /// Nothing is known of any entry.
     pub async fn get(&self, entries: &[EntryKey]) -> Result<Vec<Option<Cached>>, Unavailable> {
+        let lookups = self.lookups_of_this_worker();
+        let flying: SmallVec<[_; 1]> = entries
+            .chunks(NAMES_MAX)
+            .map(|chunk| self.look_up(lookups, chunk))
+            .collect();
         let mut found = Vec::with_capacity(entries.len());
-        for chunk in entries.chunks(NAMES_MAX) {
-            let replies = self
-                .step("GET", self.allowance(chunk.len()), self.look_up(chunk))
-                .await?;
-            found.extend(replies.into_iter().map(|reply| match decode(reply) {
-                Some(Entry::Value(cached)) => Some(cached),
-                Some(Entry::Lease) | None => None,
+        for answer in flying {
+            let entries = self.landed(lookups, answer).await?.into_iter();
+            found.extend(entries.map(|bytes| match entry::decode(bytes?)? {
+                Entry::Value(cached) => Some(cached),
+                Entry::Lease => None,
             }));
         }
         Ok(found)
     }
 
-    /// The last name is asked for by GETEX, which without options is a GET that counts as a write:
-    /// a replica refuses it, and with it what an MGET before it has found. A master that is demoted
-    /// keeps its connections, and would answer from another server's data. (Not if it is
-    /// configured with `replica-read-only no`.)
-    async fn look_up(&self, entries: &[EntryKey]) -> RedisResult<Vec<Value>> {
-        let Some((last, others)) = entries.split_last() else {
-            return Ok(Vec::new());
-        };
-        let names = &self.generation.names;
-        let mut connection = self.generation.connection();
-        let mut getex = cmd("GETEX");
-        names.add_all(&mut getex, slice::from_ref(last));
-        if others.is_empty() {
-            let reply = connection.send_packed_command(&getex).await?;
-            return Ok(vec![looked_up(reply)?]);
+    fn lookups_of_this_worker(&self) -> &Lookups {
+        &self.generation.lookups[self.shared.workers.current()]
+    }
+
+    fn look_up(&self, lookups: &Lookups, entries: &[EntryKey]) -> oneshot::Receiver<Found> {
+        let mut names = Vec::new();
+        let mut last = 0;
+        for entry in entries {
+            last = names.len();
+            self.generation.names.add_argument(&mut names, entry);
         }
-        let mut mget = cmd("MGET");
-        names.add_all(&mut mget, others);
-        let mut commands = Pipeline::with_capacity(2);
-        commands.add_command(mget).add_command(getex);
-        let replies = connection.send_packed_commands(&commands, 0, 2).await?;
-        let [found, last] = <[Value; 2]>::try_from(replies).map_err(|_| unexpected_reply())?;
-        let Value::Array(found) = found.extract_error()? else {
-            return Err(unexpected_reply());
+        let (done, answer) = oneshot::channel();
+        lookups.submit(Lookup {
+            names,
+            last,
+            count: entries.len(),
+            done,
+        });
+        answer
+    }
+
+    async fn landed(
+        &self,
+        lookups: &Lookups,
+        answer: oneshot::Receiver<Found>,
+    ) -> Result<Found, Unavailable> {
+        let Ok(found) = answer.await else {
+            self.end(format_args!("GET: {}", lookups.reason()));
+            return Err(Unavailable);
         };
-        let mut found = expect_count(found, others.len())?;
-        found.push(looked_up(last)?);
+        if self.generation.is_over() {
+            return Err(Unavailable);
+        }
         Ok(found)
+    }
+
+    /// Asks for a name that nothing has.
+    pub(super) async fn look_up_nothing(&self, lookups: &Lookups) -> Result<(), Unavailable> {
+        let mut names = Vec::new();
+        bulk(&mut names, [NOTHING, b""]);
+        let (done, answer) = oneshot::channel();
+        lookups.submit(Lookup {
+            names,
+            last: 0,
+            count: 1,
+            done,
+        });
+        self.landed(lookups, answer).await.map(drop)
     }
 
     /// LEASE for each entry, in order.
@@ -123,7 +147,7 @@ impl RedisSession {
                     // Not `query_async`, which makes one error of one command an error of all.
                     let replies = self
                         .generation
-                        .connection()
+                        .lease_connection()
                         .send_packed_commands(&commands, 0, chunk.len())
                         .await?;
                     expect_count(replies, chunk.len())?
@@ -182,7 +206,7 @@ impl RedisSession {
     /// Entries of all users of this Redis.
     pub(super) async fn entry_count(&self) -> Result<u64, Unavailable> {
         self.step("DBSIZE", self.allowance(0), async {
-            let mut connection = self.generation.connection();
+            let mut connection = self.generation.lease_connection();
             cmd("DBSIZE").query_async(&mut connection).await
         })
         .await
@@ -201,7 +225,7 @@ impl RedisSession {
             return Err(Unavailable);
         };
         match answer {
-            Ok(Ok(answer)) if !over.is_cancelled() => return Ok(answer),
+            Ok(Ok(answer)) if !self.generation.is_over() => return Ok(answer),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => self.end(format_args!("{what}: {error}")),
             Err(_) => {

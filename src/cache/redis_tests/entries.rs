@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::called;
 use super::{Server, fill, get, named, session, value};
 use crate::cache::tests::{SHARD, name, row, sighting};
 use crate::cache::{EntryKey, Lease, RedisSession, Token};
@@ -57,7 +58,7 @@ async fn a_clear_takes_a_shard_and_epoch_and_nothing_else() {
         session.lease(&keys, Token(1)).await.unwrap();
         session.lease(&kept, Token(1)).await.unwrap();
     }
-    let similar = format!("respgres:teXst[a-z]\\?%3A0:0:{}:0", Epoch::FIRST.number());
+    let similar = called("0").to_uppercase();
     for foreign in [&similar, "foreign"] {
         server.run_command::<()>(&["SET", foreign, "kept"]).await;
     }
@@ -142,15 +143,14 @@ async fn with_full_memory_no_later_fill_of_a_call_slips_through() {
 async fn what_is_no_entry_is_deleted_when_settled() {
     let server = Server::start(&[]);
     let session = session(&server.cache().await);
-    let entry = |key: &str| format!("respgres:test:0:{}:{key}", Epoch::FIRST.number());
     server
-        .run_command::<()>(&["SET", &entry("text"), "garbage"])
+        .run_command::<()>(&["SET", &called("text"), "garbage"])
         .await;
     server
-        .run_command::<()>(&["SET", &entry("short lease"), "L123"])
+        .run_command::<()>(&["SET", &called("short lease"), "L123"])
         .await;
     server
-        .run_command::<()>(&["SET", &entry("short value"), "V"])
+        .run_command::<()>(&["SET", &called("short value"), "V"])
         .await;
     for key in ["text", "short lease", "short value"] {
         assert_eq!(get(&session, key).await, None);
@@ -163,7 +163,7 @@ async fn what_is_no_entry_is_deleted_when_settled() {
         fill(&session, key, 1).await;
     }
     server
-        .run_command::<()>(&["RPUSH", &entry("list"), "1"])
+        .run_command::<()>(&["RPUSH", &called("list"), "1"])
         .await;
     for names in [vec!["list"], vec!["list", "other"], vec!["other", "list"]] {
         let names: Vec<EntryKey> = names.into_iter().map(name).collect();
@@ -183,10 +183,7 @@ async fn what_is_no_entry_is_deleted_when_settled() {
 async fn entries_in_redis_always_have_a_lifetime() {
     let server = Server::start(&[]);
     let session = session(&server.cache().await);
-    let lifetime = async |key: &str| {
-        let name = format!("respgres:test:0:{}:{key}", Epoch::FIRST.number());
-        server.run_command::<i64>(&["PTTL", &name]).await
-    };
+    let lifetime = async |key: &str| server.run_command::<i64>(&["PTTL", &called(key)]).await;
     session.lease(&[name("lease")], Token(1)).await.unwrap();
     session
         .settle(&[sighting("lease", None, Some(row(1)))])

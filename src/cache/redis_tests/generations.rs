@@ -13,6 +13,7 @@ use super::{PATIENCE, Server, assert_over, fill, get, lost, reached, session, va
 use crate::cache::tests::name;
 use crate::cache::{RedisCache, Unavailable};
 use crate::view::Instance;
+use crate::workers::Workers;
 
 #[tokio::test]
 async fn a_redis_that_is_down_at_the_start_is_taken_up_later() {
@@ -63,7 +64,14 @@ async fn an_address_that_leads_to_two_servers_is_not_used() {
     let start = async |servers| {
         let url = format!("redis://127.0.0.1:{}", in_turns(servers).await);
         let stop = CancellationToken::new();
-        RedisCache::start(&url, Server::settings(), &TaskTracker::new(), stop).unwrap()
+        RedisCache::start(
+            &url,
+            Server::settings(),
+            Workers::here(),
+            &TaskTracker::new(),
+            stop,
+        )
+        .unwrap()
     };
     let to_one = start([one.port, one.port]).await;
     assert_eq!(reached(&to_one).await, instance);
@@ -196,7 +204,15 @@ async fn a_password_works_and_is_never_shown() {
     let server = Server::start(&["--requirepass", "hunter2"]);
     let url = format!("redis://:hunter2@127.0.0.1:{}", server.port);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let start = |url: &str| RedisCache::start(url, Server::settings(), &tasks, stop.clone());
+    let start = |url: &str| {
+        RedisCache::start(
+            url,
+            Server::settings(),
+            Workers::here(),
+            &tasks,
+            stop.clone(),
+        )
+    };
     let cache = start(&url).unwrap();
     reached(&cache).await;
     let shown = format!("{cache:?}");

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::called;
 use super::{Server, assert_over, fill, get, lost, reached, session, value};
 use crate::cache::Unavailable;
 use crate::cache::tests::name;
 use crate::cache::{RedisSession, Token};
-use crate::view::Epoch;
 
 /// Makes the server the replica of one that is not there, so that it keeps what it has.
 async fn demote(server: &Server) {
@@ -29,8 +29,7 @@ async fn demoted(keys: &[&str]) -> (Server, RedisSession) {
     }
     demote(&server).await;
     for key in keys {
-        let entry = format!("respgres:test:0:{}:{key}", Epoch::FIRST.number());
-        let found: Vec<u8> = server.run_command(&["GET", &entry]).await;
+        let found: Vec<u8> = server.run_command(&["GET", &called(key)]).await;
         assert!(!found.is_empty(), "a GET would find {key}");
     }
     (server, session)

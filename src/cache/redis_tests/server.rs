@@ -11,10 +11,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{PATIENCE, named, reached};
+use super::{NAMESPACE, PATIENCE, named, reached};
 use crate::cache::RedisCache;
 use crate::cache::redis::Settings;
 use crate::cache::tests::TTL;
+use crate::workers::Workers;
 
 /// Longer than a server on a busy machine may take; the default is for production.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(500);
@@ -82,7 +83,7 @@ impl Server {
         Settings {
             ttl: TTL,
             timeout: TIMEOUT,
-            namespace: named("test"),
+            namespace: named(NAMESPACE),
         }
     }
 
@@ -91,7 +92,14 @@ impl Server {
         let mut settings = Self::settings();
         change(&mut settings);
         let stop = CancellationToken::new();
-        RedisCache::start(&self.url(), settings, &TaskTracker::new(), stop).unwrap()
+        RedisCache::start(
+            &self.url(),
+            settings,
+            Workers::here(),
+            &TaskTracker::new(),
+            stop,
+        )
+        .unwrap()
     }
 
     pub(in crate::cache) async fn cache_with(
