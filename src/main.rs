@@ -1,5 +1,6 @@
 //! Configuration, build, serve, drain with a deadline.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             port: resp_addr.port(),
             backend,
         },
-        workers,
+        workers.clone(),
     ));
     let stop_accepting = CancellationToken::new();
     let http_limits = http::Limits {
@@ -141,10 +142,11 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             http_limits,
             stop_accepting.clone(),
         );
+        let http = workers.of(0).spawn(http);
         let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
         tokio::spawn(async move {
             let ((), http) = tokio::join!(resp, http);
-            http
+            http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
     wait_for_views(&engine).await;
@@ -255,6 +257,7 @@ async fn build(
             crash_points: crash_points(),
         },
         Arc::new(Metrics::default()),
+        workers,
         tasks,
         stop,
     ))

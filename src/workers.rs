@@ -1,8 +1,9 @@
-//! The threads that serve connections: one for each processor, each with a runtime of its own.
+//! The threads that do the work, each with a runtime of its own.
 //!
-//! A connection stays on its worker, and so does what it waits for most, the lookup in the cache:
-//! nobody is woken on another thread for a hit, and no task is stolen. What is shared by all, the
-//! lanes of the shards, is on the main runtime.
+//! What waits for each other is put on one thread where that can be: a connection and its lookups in
+//! the cache, a shard's lanes and its connections to the database. Then nobody is woken on another
+//! thread, no task is stolen, and what is ready together is gathered together. The main runtime keeps
+//! the views: those must not wait for any load.
 
 use std::io;
 use std::sync::Arc;
@@ -78,9 +79,13 @@ impl Workers {
 
     /// The workers in turn.
     pub fn next(&self) -> &Handle {
+        self.of(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The worker of something that has a number, as shards do.
+    pub fn of(&self, number: usize) -> &Handle {
         let workers = (self.runtimes.len() - 1).max(1);
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.runtimes[next % workers]
+        &self.runtimes[number % workers]
     }
 }
 

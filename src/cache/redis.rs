@@ -125,7 +125,9 @@ impl RedisCache {
             }),
         });
         let task = Arc::clone(&shared);
-        tasks.spawn(async move { stop.run_until_cancelled(task.maintain()).await });
+        let maintain = async move { stop.run_until_cancelled(task.maintain()).await };
+        // Where it makes the connections for LEASE, FILL and FIN.
+        tasks.spawn_on(maintain, shared.workers.of(0));
         Ok(Self { shared })
     }
 

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -61,14 +62,20 @@ pub(super) enum NotTaken {
 }
 
 impl<T: Item> Lane<T> {
-    /// Starts the lane; it ends when it is dropped and everything in it has left.
-    pub(super) fn start<F, Flight>(bounds: Bounds, tasks: &TaskTracker, fly: F) -> Self
+    /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
+    /// everything in it has left.
+    pub(super) fn start<F, Flight>(
+        bounds: Bounds,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        fly: F,
+    ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
         Flight: Future<Output = ()> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
-        tasks.spawn(run(bounds, waiting, tasks.clone(), fly));
+        tasks.spawn_on(run(bounds, waiting, tasks.clone(), fly), runtime);
         Self { queue }
     }
 
@@ -172,7 +179,7 @@ mod tests {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(BOUNDS, tasks, {
+        let lane = Lane::start(BOUNDS, tasks, &Handle::current(), {
             let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
             move |batch: Vec<Number>| {
                 batches

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,7 @@ use super::{Engine, Front, READS, Settings, WRITES};
 use crate::cache::Cache;
 use crate::metrics::Metrics;
 use crate::shard::{Shard, Shards};
+use crate::workers::Workers;
 
 /// The tasks that keep the views. They outlive the engine: what is still to be removed from the
 /// cache when it stops needs a valid lease.
@@ -40,13 +42,14 @@ impl Keepers {
 }
 
 impl Engine {
-    /// Starts the lanes and the background tasks on `tasks`. They end when the engine is dropped
-    /// and `stop` is cancelled.
+    /// Starts the lanes and the background tasks in `tasks`, those of a shard on its worker. They end
+    /// when the engine is dropped and `stop` is cancelled.
     pub fn start(
         shards: Shards,
         cache: Cache,
         settings: Settings,
         metrics: Arc<Metrics>,
+        workers: &Workers,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> (Self, Keepers) {
@@ -66,7 +69,8 @@ impl Engine {
         };
         let shards = Arc::clone(&engine.shards);
         for shard in shards.all() {
-            engine.start_shard(shard, tasks, stop, &keepers);
+            let runtime = workers.of(shard.id().index());
+            engine.start_shard(shard, runtime, tasks, stop, &keepers);
         }
         supervise::start_establishing(&shards, tasks, stop);
         (engine, keepers)
@@ -75,6 +79,7 @@ impl Engine {
     fn start_shard(
         &mut self,
         shard: &Arc<Shard>,
+        runtime: &Handle,
         tasks: &TaskTracker,
         stop: &CancellationToken,
         keepers: &Keepers,
@@ -94,9 +99,10 @@ impl Engine {
             tasks: tasks.clone(),
             crash_points: self.settings.crash_points.clone(),
         });
-        self.writes.push(Lane::start(WRITES, tasks, move |batch| {
-            Arc::clone(&write_path).fly(batch)
-        }));
+        self.writes
+            .push(Lane::start(WRITES, tasks, runtime, move |batch| {
+                Arc::clone(&write_path).fly(batch)
+            }));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
             cache: Arc::clone(&cache),
@@ -104,10 +110,11 @@ impl Engine {
             metrics: Arc::clone(&self.metrics),
             crash_points: self.settings.crash_points.clone(),
         });
-        self.reads.push(Lane::start(READS, tasks, move |batch| {
-            Arc::clone(&read_path).fly(batch)
-        }));
-        supervise::start(shard, &clock, &self.metrics, tasks, stop);
+        self.reads
+            .push(Lane::start(READS, tasks, runtime, move |batch| {
+                Arc::clone(&read_path).fly(batch)
+            }));
+        supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {
             shard: Arc::clone(shard),
             cache: Arc::clone(&cache),
@@ -115,7 +122,7 @@ impl Engine {
             metrics: Arc::clone(&self.metrics),
             stop: stop.clone(),
         };
-        tasks.spawn(drain.run());
+        tasks.spawn_on(drain.run(), runtime);
         let keeper = Keeper {
             shard: Arc::clone(shard),
             lease,

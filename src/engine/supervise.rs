@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,16 +24,19 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Rows in one sweep: small enough to hold no lock for long.
 const SWEEP_ROWS_MAX: u32 = 1000;
 
-/// Starts the tasks of one shard.
+/// Starts the tasks of one shard on `runtime`, where the connections that they use are.
 pub(super) fn start(
     shard: &Arc<Shard>,
     clock: &Arc<ShardClock>,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
+    runtime: &Handle,
     stop: &CancellationToken,
 ) {
-    tasks.spawn(probe(Arc::clone(shard), Arc::clone(clock), stop.clone()));
-    tasks.spawn(sweep(Arc::clone(shard), Arc::clone(metrics), stop.clone()));
+    let probe = probe(Arc::clone(shard), Arc::clone(clock), stop.clone());
+    tasks.spawn_on(probe, runtime);
+    let sweep = sweep(Arc::clone(shard), Arc::clone(metrics), stop.clone());
+    tasks.spawn_on(sweep, runtime);
 }
 
 /// Starts the task that brings up shards which could not be reached at the start.

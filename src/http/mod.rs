@@ -93,6 +93,8 @@ pub async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    // From the runtime that made it to this one.
+    let listener = TcpListener::from_std(listener.into_std()?)?;
     // An answer is one small write: Nagle's algorithm could only delay it.
     let listener = listener.tap_io(|socket| {
         if let Err(error) = socket.set_nodelay(true) {

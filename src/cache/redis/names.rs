@@ -132,6 +132,9 @@ mod tests {
             key: b"user:123"[..].into(),
         };
         Names::new("6efa0c908b0edd27").write(&mut name, &entry);
-        assert_eq!(String::from_utf8(name).unwrap(), "respgres:IAokG60Rark:user:123");
+        assert_eq!(
+            String::from_utf8(name).unwrap(),
+            "respgres:IAokG60Rark:user:123"
+        );
     }
 }
