@@ -19,6 +19,7 @@ class Bench:
     samples: Samples = field(default_factory=Samples)
     round: int = 0
     _rates: dict = field(default_factory=dict)
+    _highest: dict = field(default_factory=dict)
 
     @cached_property
     def plain_tables(self):
@@ -26,6 +27,11 @@ class Bench:
 
     def add(self, prefix, **figures):
         self.samples.add(self.round, prefix, **figures)
+
+    def highest(self, name, rate):
+        """The highest rate that was measured under a name so far."""
+        self._highest[name] = max(rate, self._highest.get(name, 0))
+        return self._highest[name]
 
     def load(self, target, operation, **options):
         return generators.load(self.settings, target.address, operation, **options)

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from statistics import fmean, median, quantiles
 
 from .failure import Failure
-from .settings import CONNECTIONS, KEYS, VALUE_BYTES
+from .settings import CONNECTIONS, KEYS, ROOT, VALUE_BYTES
 
 RUN_LIMIT_S = 300
+
+WARM_UP_S = 0.3
+"""Of runs that measure latencies: what ended, or was due, before is not counted."""
 
 
 def run(command, **kwargs):
@@ -54,6 +57,19 @@ def load(settings, address, operation, *, seconds=None, **options):
     for name, value in options.items():
         command += ["--" + name.replace("_", "-"), value]
     return json.loads(run(command))
+
+
+def wrk(settings, http_address, call, seconds):
+    """The JSON of benchmarks/wrk; `call` is read or write."""
+    script = ROOT / "benchmarks/wrk" / f"{call}.lua"
+    command = [settings.program("wrk"), "-t", 1, "-c", CONNECTIONS, "-d", f"{max(1, round(seconds))}s", "-s", script]
+    output = run([*command, f"http://{http_address}", "--", KEYS, VALUE_BYTES])
+    outcome = json.loads(output.splitlines()[-1])
+    if outcome["errors"]:
+        raise Failure(
+            f"/{call} at {http_address}: {outcome['errors']} of {outcome['requests']} requests failed:\n{output}"
+        )
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,15 @@ def pgbench(settings, postgres, databases, script, *, clients, seconds, rate=Non
         transactions += int(re.search(r"^number of transactions actually processed: (\d+)", output, re.M)[1])
         per_second += float(re.search(r"^tps = ([0-9.]+)", output, re.M)[1])
         for log in log_dir.glob(f"{prefix.name}.*"):
-            # The third field: from when it was due, if there is a rate, to its end.
-            took += [int(line.split(" ", 3)[2]) for line in log.open()]
+            took += _latencies_us(log)
             log.unlink()
     return Transactions(per_second, transactions, took)
+
+
+def _latencies_us(log):
+    """From when a transaction was due, if there is a rate, to its end. Without those that ended in the first moment:
+    in them the statement is prepared."""
+    lines = [line.split() for line in log.open()]
+    ended_s = [int(fields[4]) + int(fields[5]) / 1e6 for fields in lines]
+    start_s = min(ended_s, default=0) + WARM_UP_S
+    return [int(fields[2]) for fields, end_s in zip(lines, ended_s, strict=True) if end_s >= start_s]

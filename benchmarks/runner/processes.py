@@ -55,7 +55,7 @@ class Processes:
 
     def make_dir(self, name, for_postgres=False):
         path = self.dir / name
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         if for_postgres and os.geteuid() == 0:
             owner = postgres_user()
             os.chown(path, owner.pw_uid, owner.pw_gid)
@@ -68,6 +68,10 @@ class Processes:
         self._started.append(server)
         server.await_port()
         return server
+
+    def stop(self, server):
+        server.stop()
+        self._started.remove(server)
 
 
 class Server:

@@ -18,6 +18,9 @@ class Spread:
     def of(cls, values):
         return cls(median(values), min(values), max(values))
 
+    def scaled(self, factor):
+        return Spread(self.median * factor, self.least * factor, self.most * factor)
+
     def text(self, digits=0, unit=""):
         def number(value):
             return f"{value:,.{digits}f}"

@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
 import subprocess
+import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from functools import cached_property
 
 from .failure import Failure
 from .generators import run
 from .processes import privileges
-from .settings import SHARDS
+from .settings import ROOT, SHARDS
+
+FASTAPI_WORKERS = 2
+"""One for each of the two processors that these benchmarks are made for."""
 
 
 class Deployment:
@@ -69,6 +75,20 @@ class Deployment:
         return self.start_respgres("respgres", urls, self.cache)
 
     @cached_property
+    def idle_databases(self):
+        return self.postgres.databases("idle")
+
+    @contextmanager
+    def fresh_respgres(self, **settings):
+        """A proxy that nothing was asked of yet, on databases of its own; it ends with the context."""
+        urls = [self.postgres.url(database) for database in self.idle_databases]
+        proxy = self.start_respgres("fresh", urls, self.cache, **settings)
+        try:
+            yield proxy
+        finally:
+            self._processes.stop(proxy.server)
+
+    @cached_property
     def embedded(self):
         return self.start_respgres("embedded", [], None)
 
@@ -95,6 +115,24 @@ class Deployment:
         if shard_urls:
             parts["PostgreSQL"] = self.postgres.server
         return Respgres(server, http_port, parts)
+
+    @cached_property
+    def fastapi(self):
+        """The peer of the side port, with a cache and databases of its own."""
+        cache = self._redis("fastapi-cache")
+        port = self._processes.free_port()
+        urls = [self.postgres.url(database) for database in self.postgres.databases("fastapi")]
+        env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "REDIS_URL": f"redis://127.0.0.1:{cache.port}",
+            **{f"SHARD_{number}_URL": url for number, url in enumerate(urls)},
+        }
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", port]
+        command += ["--workers", FASTAPI_WORKERS, "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
+        command += ["--log-level", "warning"]
+        server = self._processes.start("fastapi", command, port, env=env, cwd=ROOT / "benchmarks/peers/fastapi")
+        return FastApi(server, cache, self._settings)
 
     def _redis(self, name):
         port = self._processes.free_port()
@@ -143,6 +181,24 @@ class Respgres:
     def check(self):
         for server in self.parts.values():
             server.check()
+
+
+class FastApi:
+    """The peer, and its cache."""
+
+    def __init__(self, server, cache, settings):
+        self.server = server
+        self.http_address = server.address
+        self._cache = cache
+        self._settings = settings
+
+    def reads(self):
+        """Hits and misses of its cache since it started."""
+        stats = run([self._settings.program("redis-cli"), "-h", "127.0.0.1", "-p", self._cache.port, "INFO", "stats"])
+        return tuple(int(re.search(rf"keyspace_{kind}:(\d+)", stats)[1]) for kind in ("hits", "misses"))
+
+    def check(self):
+        self.server.check()
 
 
 class Postgres:

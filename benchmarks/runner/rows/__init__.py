@@ -3,6 +3,15 @@
 `prepare` is called once, `measure` in every round. `report` gives the text of its section, `marks` what is asked.
 """
 
-from . import alone, cold, get, set_
+from . import alone, cold, get, hot, http, latency, memory, set_
 
-ROWS = {"get": get, "set": set_, "alone": alone, "cold": cold}
+ROWS = {
+    "get": get,
+    "set": set_,
+    "alone": alone,
+    "cold": cold,
+    "http": http,
+    "latency": latency,
+    "memory": memory,
+    "hot": hot,
+}
