@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_VENV := $(TARGET)/bench-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench bench-programs lint
+.PHONY: help run test soak bench bench-curve bench-programs lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for 
 
 bench: bench-programs ## measure beside Redis, PostgreSQL and other proxies (Debian 12); ROUNDS=n, ROWS=get,set for less
 	$(BENCH_VENV)/bin/python -m benchmarks.runner
+
+bench-curve: bench-programs ## rate and p99 against connections, depth, value size, shards and keys (MAX_KEYS=n)
+	$(BENCH_VENV)/bin/python -m benchmarks.runner.curves
 
 bench-programs:
 	@scripts/install-test-dependencies.sh --benchmarks

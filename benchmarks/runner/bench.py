@@ -1,10 +1,12 @@
 """What every row works with."""
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from . import generators
 from .failure import Failure
+from .machine import synced_write_us
 from .plain_tables import PlainTables
 from .procfs import cpu_seconds
 from .samples import Samples
@@ -22,11 +24,22 @@ class Bench:
     _highest: dict = field(default_factory=dict)
 
     @cached_property
+    def idle_databases(self):
+        """Of proxies that nothing is asked of."""
+        return self.deployment.postgres.databases("idle")
+
+    @cached_property
     def plain_tables(self):
         return PlainTables(self.settings, self.deployment.postgres)
 
     def add(self, prefix, **figures):
         self.samples.add(self.round, prefix, **figures)
+
+    def settle_disk(self, prefix):
+        """What earlier runs wrote is on the disk, and does not slow down what is measured next. How fast the disk is
+        then is noted: a virtual one changes under one's hands, and with it every figure of a durable write."""
+        os.sync()
+        self.add(f"disk/{prefix}", synced_write=synced_write_us(self.deployment.directory))
 
     def highest(self, name, rate):
         """The highest rate that was measured under a name so far."""
@@ -55,7 +68,7 @@ class Bench:
         return requests, self._redis_benchmark(target, operation, depth, requests)
 
     def calibrate(self, target, operation, depth):
-        """redis-benchmark is told how many requests to make; a short run, once, finds out how many a second there can be."""
+        """redis-benchmark is told how many requests to make; a short run, once, finds out how many a second there are."""
         which = (target.address, operation, depth)
         if which not in self._rates:
             self._rates[which] = self._redis_benchmark(target, operation, depth, 10_000 * min(depth, 10))

@@ -32,8 +32,8 @@ def report(samples):
         [
             "## Processor time per operation",
             "",
-            "Microseconds, user and system together, of the runs above; PostgreSQL with all its processes. `load` is the"
-            " generator, which has its share of the same processors.",
+            "Microseconds, user and system together, of the runs above; PostgreSQL with all its processes. `load` is"
+            " the generator, which has its share of the same processors.",
             "",
             "| | pipeline | proxy | Redis | PostgreSQL | load |",
             "|---|---:|---:|---:|---:|---:|",

@@ -15,12 +15,11 @@ SYNCED_WRITES = 200
 
 def describe(settings, directory):
     """Lines of a list."""
-    lines = [
-        f"{os.cpu_count()} processors ({_processor()}), {_memory_gib():.0f} GiB of memory, {_system()}, Linux {platform.release()}",
-        f"the databases on {_filesystem(directory)}, where a write of 8 KiB with fdatasync takes {_synced_write_us(directory):,.0f} µs (median)",
+    processors = f"{os.cpu_count()} processors ({_processor()}), {_memory_gib():.0f} GiB of memory"
+    return [
+        f"{processors}, {_system()}, Linux {platform.release()}, databases on {_filesystem(directory)}",
+        "; ".join(versions(settings)),
     ]
-    lines.append("; ".join(versions(settings)))
-    return lines
 
 
 def versions(settings):
@@ -59,7 +58,8 @@ def _filesystem(directory):
     return found[1]
 
 
-def _synced_write_us(directory):
+def synced_write_us(directory):
+    """What a write of 8 KiB and fdatasync take; the median of some."""
     took = []
     path = directory / "synced"
     file = os.open(path, os.O_CREAT | os.O_WRONLY)

@@ -45,7 +45,7 @@ class PlainTables:
     def __init__(self, settings, postgres):
         self._settings = settings
         self._postgres = postgres
-        self._scripts = settings.target / "bench"
+        self._scripts = settings.scratch()
         self.databases = postgres.databases("plain")
         # The same bytes in every row would not be what anybody stores, but it is what redis-benchmark does.
         self._value = "".join(random.choices(string.ascii_letters, k=VALUE_BYTES))
@@ -66,9 +66,11 @@ class PlainTables:
         return self._run("upsert", f"INSERT INTO kv (key, value) VALUES (:key, :value){UPDATE}", "kv", 1, **options)
 
     def upsert_hundred(self, **options):
-        """A hundred random keys a statement; each once, and in their order, since two would be refused or could deadlock."""
+        """A hundred random keys a statement; in their order, so that two statements can't deadlock, and each once,
+        since a statement can't update a row twice."""
         keys = ", ".join(f":key{number}" for number in range(HUNDRED))
-        statement = f"INSERT INTO kv (key, value) SELECT DISTINCT key, :value::bytea FROM unnest(ARRAY[{keys}]::bytea[]) AS key ORDER BY key{UPDATE}"
+        rows = f"SELECT DISTINCT key, :value::bytea FROM unnest(ARRAY[{keys}]::bytea[]) AS key ORDER BY key"
+        statement = f"INSERT INTO kv (key, value) {rows}{UPDATE}"
         return self._run("upsert-hundred", statement, "kv", HUNDRED, **options)
 
     def select(self, table, **options):

@@ -12,9 +12,9 @@ def results(settings, samples, machine):
     asked = [mark for row in rows for mark in row.marks(samples)]
     parts = [
         "# Results",
-        f"Written by `{command()}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; [README.md](README.md) says what each row"
-        f" is. Medians of {settings.rounds} rounds, with the least and the most in parentheses; a ratio is that of the same"
-        " round. Load generators and servers share the machine.",
+        f"Written by `{command()}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; [README.md](README.md) says what"
+        " each row is. Medians, with the least and the most in parentheses; a ratio is that of the same round. Rounds:"
+        f" {settings.rounds}. Load generators and servers share the machine.",
         "\n".join(f"- {line}" for line in machine),
     ]
     if asked:

@@ -50,6 +50,10 @@ class Samples:
     def spread(self, name):
         return Spread.of(self.values(name))
 
+    def spread_of_all(self, prefix):
+        """Of every figure whose name begins so, as one."""
+        return Spread.of([value for name in self._values if name.startswith(prefix) for value in self.values(name)])
+
     def ratio(self, name, other):
         """Of each round's figures: what makes a round slow as a whole cancels out."""
         these, those = self._values[name], self._values[other]

@@ -25,6 +25,7 @@ class Deployment:
     def __init__(self, settings, processes):
         self._settings = settings
         self._processes = processes
+        self.directory = processes.dir
 
     @cached_property
     def redis(self):
@@ -74,15 +75,11 @@ class Deployment:
         urls = [self.postgres.url(database) for database in self.shard_databases]
         return self.start_respgres("respgres", urls, self.cache)
 
-    @cached_property
-    def idle_databases(self):
-        return self.postgres.databases("idle")
-
     @contextmanager
-    def fresh_respgres(self, **settings):
-        """A proxy that nothing was asked of yet, on databases of its own; it ends with the context."""
-        urls = [self.postgres.url(database) for database in self.idle_databases]
-        proxy = self.start_respgres("fresh", urls, self.cache, **settings)
+    def fresh_respgres(self, name, databases, **settings):
+        """A proxy that nothing was asked of yet; it ends with the context."""
+        urls = [self.postgres.url(database) for database in databases]
+        proxy = self.start_respgres(name, urls, self.cache, **settings)
         try:
             yield proxy
         finally:
@@ -227,9 +224,9 @@ class Postgres:
         self.server = processes.start("postgres", command, self.port, as_postgres=True, cwd=directory)
         self._await_ready()
 
-    def databases(self, name):
+    def databases(self, name, number=SHARDS):
         """Makes them; their names."""
-        names = [f"{name}_shard_{shard}" for shard in range(SHARDS)]
+        names = [f"{name}_shard_{shard}" for shard in range(number)]
         for database in names:
             self.sql("postgres", f"CREATE DATABASE {database}")
         return names
@@ -255,7 +252,7 @@ class Postgres:
         return run(command)
 
     def settle(self, databases):
-        """After many rows were loaded: what would be done in the background soon, and at somebody's cost, is done now."""
+        """After many rows were loaded: what would be done in the background soon, at somebody's cost, is done now."""
         for database in databases:
             self.sql(database, "VACUUM ANALYZE")
         self.sql("postgres", "CHECKPOINT")

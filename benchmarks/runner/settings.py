@@ -28,13 +28,19 @@ class Settings:
     programs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, known_rows):
+    def read(cls, known_rows, rounds=5):
         return cls(
             rows=_rows(known_rows),
-            rounds=int(_number("ROUNDS", 5, 1, 1000)),
-            scale=_number("SCALE", 1, 0.001, 100),
+            rounds=int(number("ROUNDS", rounds, 1, 1000)),
+            scale=number("SCALE", 1, 0.001, 100),
             target=Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve(),
         )
+
+    def scratch(self):
+        """A directory for what is not published; made if it is missing."""
+        path = self.target / "bench"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     def seconds(self, seconds):
         return max(0.2, seconds * self.scale)
@@ -81,12 +87,13 @@ def _rows(known):
     return tuple(row for row in known if row in rows)
 
 
-def _number(name, default, least, most):
+def number(name, default, least, most):
+    """Of the environment."""
     text = os.environ.get(name, "").strip() or str(default)
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
-        number = None
-    if number is None or not least <= number <= most:
+        value = None
+    if value is None or not least <= value <= most:
         raise Failure(f"{name}={text} is not a number from {least} to {most}")
-    return number
+    return value

@@ -1,10 +1,10 @@
 """The side port's two calls as a FastAPI service of the same design would have them.
 
-Shards are PostgreSQL databases, chosen by the MD5 of the key; a Redis in front is filled by reads and emptied by writes.
-Everything that makes such a service fast is switched on: uvloop and httptools (see the command line in
-benchmarks/runner/servers.py), pools, statements prepared once, no transaction around a single statement, a Redis parser
-in C, and answers that Pydantic writes as JSON itself. It keeps no promises beyond that: a read that overlaps with a write
-may leave the older value in the cache.
+Shards are PostgreSQL databases, chosen by the MD5 of the key; a Redis in front is filled by reads and emptied by
+writes. Everything that makes such a service fast is switched on: uvloop and httptools (see the command line in
+benchmarks/runner/servers.py), pools, statements prepared once, no transaction around a single statement, a Redis
+parser in C, and answers that Pydantic writes as JSON itself. It keeps no promises beyond that: a read that overlaps
+with a write may leave the older value in the cache.
 """
 
 import os

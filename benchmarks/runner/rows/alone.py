@@ -13,6 +13,7 @@ def prepare(bench):
 
 def measure(bench):
     seconds = bench.settings.seconds(SECONDS)
+    bench.settle_disk("alone")
     one = bench.plain_tables.databases[:1]
     done = bench.plain_tables.upsert(seconds=seconds, clients=1, databases=one, latencies=True)
     bench.add("alone/pgbench", mean=done.mean_us, median=done.median_us)

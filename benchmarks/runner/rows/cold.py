@@ -15,7 +15,7 @@ SECONDS = 3
 
 
 def prepare(bench):
-    """Keys for every run of every round, so that each is read just once. A run's keys are spread over the whole table."""
+    """Keys for every run of every round, so that each is read just once. A run's keys are from all over the table."""
     keys = _runs(bench) * _keys_a_run(bench)
     answer = bench.load(
         bench.deployment.respgres,
@@ -63,8 +63,8 @@ def measure(bench):
         more_hits, more_misses = target.reads()
         if answer["absent"] or more_hits != hits or more_misses - misses < answer["found"]:
             raise Failure(
-                f"cold GET, {depth} deep: {answer['absent']} keys absent, {more_hits - hits} hits, {more_misses - misses} misses"
-                f" of {answer['operations']}; the run says nothing about misses"
+                f"cold GET, {depth} deep: {answer['absent']} keys absent, {more_hits - hits} hits,"
+                f" {more_misses - misses} misses of {answer['operations']}; the run says nothing about misses"
             )
         bench.add(f"cold/{depth}", rate=answer["rate"])
         add_cpu(bench, f"cold/{depth}/respgres", meter, answer["operations"])
@@ -75,9 +75,10 @@ def report(samples):
     lines = [
         "## Cold GET",
         "",
-        f"{CONNECTIONS} connections, each key read once, its value of {VALUE_BYTES} bytes found in no cache; misses counted. Beside"
-        f" `pgbench -M prepared` with `SELECT value … WHERE key = …`, {SHARDS} at once with {CLIENTS} clients each, as many rows"
-        f" ({rows:,}) in as many databases. The tables are in the memory of the machine, not all of them in PostgreSQL's.",
+        f"{CONNECTIONS} connections, each key read once, its value of {VALUE_BYTES} bytes found in no cache; misses"
+        f" counted. Beside `pgbench -M prepared` with `SELECT value … WHERE key = …`, {SHARDS} at once with {CLIENTS}"
+        f" clients each, as many rows ({rows:,}) in as many databases. The machine has the tables in its memory; in"
+        " PostgreSQL's own there is no room for them all.",
         "",
         "| | pipeline | reads a second | of pgbench |",
         "|---|---:|---:|---:|",

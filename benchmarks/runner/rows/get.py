@@ -74,7 +74,8 @@ def report(samples):
     lines = [
         "## Cached GET",
         "",
-        f"`redis-benchmark -t get -c {CONNECTIONS} -r {KEYS} -d {VALUE_BYTES}`, all keys there and cached; hits counted.",
+        f"`redis-benchmark -t get -c {CONNECTIONS} -r {KEYS} -d {VALUE_BYTES}`; all keys are there and cached, and hits"
+        " are counted.",
         "",
         "| | pipeline | requests a second | of Redis |",
         "|---|---:|---:|---:|",

@@ -32,6 +32,7 @@ def measure(bench):
     for name, target in pair if bench.round % 2 else reversed(pair):
         _add(bench, f"latency/get/{name}", rate, _paced(bench, target, "get", rate))
 
+    bench.settle_disk("latency")
     rate = SHARE * _highest(bench, respgres, "set")
     _add(bench, "latency/set/respgres", rate, _paced(bench, respgres, "set", rate))
 
@@ -68,10 +69,10 @@ def report(samples):
     lines = [
         "## Latency under load",
         "",
-        f"Requests are due at random moments, {SHARE:.0%} of the highest rate in the mean; a latency counts from then, also"
-        f" while all of the {CONNECTIONS} connections ({SHARDS} × {CLIENTS} clients of pgbench) are busy. GET: the same rate for"
-        " both, by the highest of respgres. SET: each by the highest of its own. The highest is that of all rounds so far,"
-        " with the same generator at full speed.",
+        f"Requests are due at random moments, {SHARE:.0%} of the highest rate in the mean; a latency counts from then,"
+        f" also while all of the {CONNECTIONS} connections ({SHARDS} × {CLIENTS} clients of pgbench) are busy. GET: the"
+        " same rate for both, by the highest of respgres. SET: each by the highest of its own. The highest is that of"
+        " all rounds so far, with the same generator at full speed.",
         "",
         "| | rate asked | rate | p50 µs | p99 µs |",
         "|---|---:|---:|---:|---:|",

@@ -17,13 +17,13 @@ FIRST_COMMANDS = {"ping-get": "PING and GET", "set": f"SET of {VALUE_BYTES} byte
 
 def prepare(bench):
     """A first proxy makes the tables; that is not what an idle one remembers."""
-    with bench.deployment.fresh_respgres():
+    with _fresh(bench):
         pass
 
 
 def measure(bench):
     for first_command in FIRST_COMMANDS:
-        with bench.deployment.fresh_respgres(max_clients=CONNECTIONS + 100) as proxy:
+        with _fresh(bench) as proxy:
             time.sleep(SETTLE_S)
             idle = resident_bytes(proxy.server.pid)
             with _Held(bench.settings, proxy.address, first_command) as connections:
@@ -31,6 +31,10 @@ def measure(bench):
                 proxy.check()
                 each = (resident_bytes(proxy.server.pid) - idle) / connections
         bench.add(f"memory/{first_command}", idle_mib=idle / 2**20, each_kib=each / 2**10)
+
+
+def _fresh(bench):
+    return bench.deployment.fresh_respgres("idle", bench.idle_databases, max_clients=CONNECTIONS + 100)
 
 
 class _Held:
@@ -53,7 +57,8 @@ class _Held:
         if not self._holder.stdout.readline():
             self.__exit__()
             raise Failure(
-                f"{self._wanted} connections can't be held (ulimit -n is to be above that): {self._holder.stderr.read()}"
+                f"{self._wanted} connections can't be held; ulimit -n has to be above that:"
+                f" {self._holder.stderr.read()}"
             )
         return self._wanted
 
@@ -66,8 +71,8 @@ def report(samples):
     lines = [
         "## Memory",
         "",
-        f"The resident memory of a fresh proxy, and what {CONNECTIONS:,} connections add to it that did something once and now do"
-        " nothing.",
+        f"The resident memory of a fresh proxy, and what {CONNECTIONS:,} connections add to it that did something once"
+        " and now do nothing.",
         "",
         "| each connection did | idle MiB | KiB for each connection |",
         "|---|---:|---:|",
