@@ -68,7 +68,7 @@ class Bench:
         return requests, self._redis_benchmark(target, operation, depth, requests)
 
     def calibrate(self, target, operation, depth):
-        """redis-benchmark is told how many requests to make; a short run, once, finds out how many a second there are."""
+        """redis-benchmark is told how many requests to make; a short run finds out how many a second there are."""
         which = (target.address, operation, depth)
         if which not in self._rates:
             self._rates[which] = self._redis_benchmark(target, operation, depth, 10_000 * min(depth, 10))

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from .failure import Failure
+
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -11,19 +13,20 @@ def cpu_seconds(pid):
 
     So a PostgreSQL server includes its backends, those that came and went within a run too.
     """
-    total = 0
-    for process, reaped in [(pid, True), *((child, False) for child in children(pid))]:
-        fields = _stat(process)
-        if fields is not None:
-            # utime, stime, cutime, cstime: fields 14 to 17 in proc(5), where the first here is 3.
-            total += sum(map(int, fields[11:15] if reaped else fields[11:13]))
-    return total / TICKS_PER_SECOND
+    while True:
+        living = children(pid)
+        times = [_ticks(pid, reaped=True), *(_ticks(child, reaped=False) for child in living)]
+        if times[0] is None:
+            raise Failure(f"a server, process {pid}, ended during the benchmark")
+        # A child that ended meanwhile may be counted twice, or not at all.
+        if None not in times and children(pid) == living:
+            return sum(times) / TICKS_PER_SECOND
 
 
 def children(pid):
     try:
         return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
@@ -34,9 +37,13 @@ def resident_bytes(pid):
     return 0
 
 
-def _stat(pid):
+def _ticks(pid, *, reaped):
+    """None: the process has ended."""
     try:
-        # The name, in parentheses, may have spaces in it.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    # The name, in parentheses, may have spaces in it. After it, at 3 in proc(5), the fields begin; utime, stime, cutime
+    # and cstime are 14 to 17.
+    fields = stat.rpartition(")")[2].split()
+    return sum(map(int, fields[11:15] if reaped else fields[11:13]))

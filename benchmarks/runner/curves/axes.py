@@ -132,8 +132,8 @@ class Keys(_Axis):
     name = "keys"
     title = "Keys"
     about = (
-        f"Rows in three databases; {CONNECTIONS} connections. GET reads keys from all over the table, each once, and misses;"
-        " SET overwrites keys at random."
+        f"Rows in three databases; {CONNECTIONS} connections. GET reads keys from all over the table, each once, and"
+        " misses; SET overwrites keys at random."
     )
     lines = {
         "set": "SET",

@@ -18,7 +18,8 @@ def curves(samples, axes, machine, settings, command, left_out):
         "# Curves",
         f"Written by `{command}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; [README.md](README.md) says how."
         f" Medians, with the least and the most in parentheses; rounds: {settings.rounds}, for keys one. Load generator"
-        " and servers share the machine, and the generator sends as fast as replies come: the p99 is that of full load.",
+        " and servers share the machine, and the generator sends as fast as replies come: the p99 is that of full"
+        " load.",
         "\n".join(f"- {line}" for line in machine),
         "![Rate and p99 against each of these](curves.svg)",
     ]

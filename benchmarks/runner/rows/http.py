@@ -73,7 +73,8 @@ def report(samples):
         "## The side port",
         "",
         f"`wrk -t1 -c{CONNECTIONS}`, {KEYS:,} keys at random, values of {VALUE_BYTES} bytes, every /read a hit"
-        " (counted); beside a FastAPI service of the same design (`peers/fastapi`) with a cache and three databases of its own.",
+        " (counted); beside a FastAPI service of the same design (`peers/fastapi`) with a cache and three databases of"
+        " its own.",
         "",
         "| | call | requests a second | of FastAPI | p99 ms |",
         "|---|---|---:|---:|---:|",
