@@ -12,7 +12,7 @@ from statistics import fmean, median, quantiles
 from .failure import Failure
 from .settings import CONNECTIONS, KEYS, ROOT, VALUE_BYTES
 
-RUN_LIMIT_S = 300
+RUN_LIMIT_S = 900
 
 WARM_UP_S = 0.3
 """Of runs that measure latencies: what ended, or was due, before is not counted."""

@@ -4,7 +4,9 @@ An axis has `points`, `prepare`, which is called once, and `measure`, which is c
 """
 
 import shutil
+from contextlib import nullcontext
 
+from .. import reads
 from ..settings import CONNECTIONS, KEYS, VALUE_BYTES, number
 
 SECONDS = 1.5
@@ -12,6 +14,9 @@ COLD_KEYS = 60_000
 COLD_DEPTH = 16
 LARGEST_FILL = 256 << 20
 """Bytes of all values together, where large values are stored: there are as many keys as fit."""
+
+NOT_CACHED = 1 << 20
+"""Bytes of a value that respgres does not put into Redis."""
 
 ROW_BYTES = 700
 """What a row takes on disk at most while it is loaded: its place in the table and the index, and in the log."""
@@ -49,10 +54,17 @@ class _OnOneDeployment(_Axis):
         }
         for line, target, operation in (("redis", redis, "get"), ("get", respgres, "get"), ("set", respgres, "set")):
             self.before(bench, target, options)
-            _add(bench, self, point, line, bench.load(target, operation, seconds=_seconds(bench), **options))
+            what = f"GET, {self.name} {point}"
+            with reads.only(self.kind(point), target, what) if line == "get" else nullcontext():
+                answer = bench.load(target, operation, seconds=_seconds(bench), **options)
+            _add(bench, self, point, line, answer)
 
     def before(self, bench, target, _):
         bench.warm(target)
+
+    def kind(self, _point):
+        """What a GET at respgres is to be."""
+        return "hits"
 
 
 class Connections(_OnOneDeployment):
@@ -80,12 +92,16 @@ class ValueSize(_OnOneDeployment):
     title = "Value size in bytes"
     about = (
         f"{CONNECTIONS} connections, unpipelined; {KEYS:,} keys, or as many as have {LARGEST_FILL >> 20} MiB of values"
-        " together."
+        f" together. A value of {NOT_CACHED >> 20} MiB is not cached: GET reads it from the shard."
     )
+    lines = {**RESPGRES_AND_REDIS, "get": "respgres, GET"}
     points = (16, 256, 4 << 10, 64 << 10, 256 << 10, 1 << 20)
 
     def options(self, point):
         return {"value_bytes": point, "num_keys": min(KEYS, LARGEST_FILL // point)}
+
+    def kind(self, point):
+        return "misses" if point >= NOT_CACHED else "hits"
 
     def before(self, bench, target, options):
         """Values of this size, and in the cache."""
@@ -118,10 +134,12 @@ class Shards(_Axis):
             # Each round its own keys: a miss is one only once.
             cold = {"first_key": (bench.round + 1) * 10**9, "num_keys": _cold_keys(bench), "order": "once"}
             bench.load(proxy, "set", depth=COLD_DEPTH, value_bytes=VALUE_BYTES, **cold)
-            _add(bench, self, point, "miss-deep", bench.load(proxy, "get", depth=COLD_DEPTH, **cold))
+            with reads.only("misses", proxy, f"GET, {point} shards"):
+                _add(bench, self, point, "miss-deep", bench.load(proxy, "get", depth=COLD_DEPTH, **cold))
             bench.fill(proxy)
             same = {"seconds": _seconds(bench), "num_keys": KEYS, "value_bytes": VALUE_BYTES}
-            _add(bench, self, point, "get", bench.load(proxy, "get", **same))
+            with reads.only("hits", proxy, f"GET, {point} shards"):
+                _add(bench, self, point, "get", bench.load(proxy, "get", **same))
             _add(bench, self, point, "set", bench.load(proxy, "set", **same))
             _add(bench, self, point, "set-deep", bench.load(proxy, "set", depth=COLD_DEPTH, **same))
 
@@ -161,22 +179,25 @@ class Keys(_Axis):
 
     def measure(self, bench, point):
         with bench.deployment.fresh_respgres("keys", self._databases) as proxy:
+            first, new = self._rows, point - self._rows
             loaded = bench.load(
                 proxy,
                 "set",
                 order="once",
                 depth=64,
-                first_key=self._rows,
-                num_keys=point - self._rows,
+                first_key=first,
+                num_keys=new,
                 value_bytes=VALUE_BYTES,
             )
             self._rows, self._rows_a_second = point, loaded["rate"]
             bench.deployment.postgres.settle(self._databases)
-            # Two samples that have no key in common.
-            sample = min(_cold_keys(bench), point // 2)
-            cold = {"order": "once", "num_keys": sample, "key_step": point // sample}
-            _add(bench, self, point, "miss", bench.load(proxy, "get", **cold))
-            _add(bench, self, point, "miss-deep", bench.load(proxy, "get", first_key=1, depth=COLD_DEPTH, **cold))
+            # Two samples that have no key in common; of the rows that are new, since others may be cached.
+            sample = min(_cold_keys(bench), new // 2)
+            cold = {"order": "once", "num_keys": sample, "key_step": new // sample}
+            with reads.only("misses", proxy, f"GET, {point} keys"):
+                _add(bench, self, point, "miss", bench.load(proxy, "get", first_key=first, **cold))
+                deep = bench.load(proxy, "get", first_key=first + 1, depth=COLD_DEPTH, **cold)
+                _add(bench, self, point, "miss-deep", deep)
             _add(
                 bench,
                 self,

@@ -1,5 +1,8 @@
 """One key for all clients, beside keys at random."""
 
+from contextlib import nullcontext
+
+from .. import reads
 from ..marks import Mark
 from ..settings import CONNECTIONS, DEPTHS, KEYS, VALUE_BYTES
 from .get import deep
@@ -21,16 +24,18 @@ def measure(bench):
             # In turns, so that neither always comes first.
             orders = ("random", "hot") if bench.round % 2 else ("hot", "random")
             for order in orders:
-                answer = bench.load(
-                    target,
-                    operation,
-                    order=order,
-                    depth=depth,
-                    seconds=bench.settings.seconds(SECONDS),
-                    connections=CONNECTIONS,
-                    num_keys=KEYS,
-                    value_bytes=VALUE_BYTES,
-                )
+                hits = reads.only("hits", target, f"hot GET, {deep(depth)}") if operation == "get" else nullcontext()
+                with hits:
+                    answer = bench.load(
+                        target,
+                        operation,
+                        order=order,
+                        depth=depth,
+                        seconds=bench.settings.seconds(SECONDS),
+                        connections=CONNECTIONS,
+                        num_keys=KEYS,
+                        value_bytes=VALUE_BYTES,
+                    )
                 bench.add(f"hot/{operation}/{depth}/{order}", rate=answer["rate"])
 
 

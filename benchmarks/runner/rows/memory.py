@@ -30,7 +30,7 @@ def measure(bench):
                 time.sleep(SETTLE_S)
                 proxy.check()
                 each = (resident_bytes(proxy.server.pid) - idle) / connections
-        bench.add(f"memory/{first_command}", idle_mib=idle / 2**20, each_kib=each / 2**10)
+        bench.add(f"memory/{first_command}", connections=connections, idle_mib=idle / 2**20, each_kib=each / 2**10)
 
 
 def _fresh(bench):
@@ -68,10 +68,11 @@ class _Held:
 
 
 def report(samples):
+    connections = samples.spread("memory/ping-get/connections").median
     lines = [
         "## Memory",
         "",
-        f"The resident memory of a fresh proxy, and what {CONNECTIONS:,} connections add to it that did something once"
+        f"The resident memory of a fresh proxy, and what {connections:,.0f} connections add to it that did something once"
         " and now do nothing.",
         "",
         "| each connection did | idle MiB | KiB for each connection |",
