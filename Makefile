@@ -1,12 +1,14 @@
 # What a developer does here. `make help` lists it.
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BENCH_VENV := $(TARGET)/bench-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint
+.PHONY: help run test soak bench bench-curve bench-programs lint
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and run the proxy; embedded, unless the environment or .env says otherwise
 	$(CARGO) run --release
@@ -19,6 +21,28 @@ soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for 
 	@scripts/install-test-dependencies.sh
 # Not --release: that would leave a respgres with the tests' hooks in target/release (see the profile in Cargo.toml).
 	$(CARGO) test --profile soak --test history -- --ignored --nocapture soak
+
+bench: bench-programs ## measure beside Redis, PostgreSQL and other proxies (Debian 12); ROUNDS=n, ROWS=get,set for less
+	$(BENCH_VENV)/bin/python -m benchmarks.runner
+
+bench-curve: bench-programs ## rate and p99 against connections, depth, value size, shards and keys (MAX_KEYS=n)
+	$(BENCH_VENV)/bin/python -m benchmarks.runner.curves
+
+bench-programs:
+	@scripts/install-test-dependencies.sh --benchmarks
+	[ -n "$$RESPGRES" ] || $(CARGO) build --release --bin respgres
+	@[ -n "$$LOAD" ] || $(MAKE) --no-print-directory $(TARGET)/release/examples/load
+	@$(MAKE) --no-print-directory $(BENCH_VENV)/installed
+
+# Not whenever src/ changes, as Cargo would have it: the load generator does not use the library.
+$(TARGET)/release/examples/load: $(wildcard benchmarks/load/*.rs) Cargo.lock
+	$(CARGO) build --release --example load
+	touch $@
+
+$(BENCH_VENV)/installed: benchmarks/requirements.txt benchmarks/peers/fastapi/requirements.txt
+	/usr/bin/python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: $(addprefix -r ,$^)
+	touch $@
 
 lint: ## formatting, clippy and the documentation, warnings being errors
 	$(CARGO) fmt --check

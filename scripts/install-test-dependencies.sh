@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks, from Debian 12's packages:
 # PostgreSQL 15's server, Redis 7 with its tools, curl, and a C compiler (SQLite is built from source).
+# With --benchmarks also what the benchmarks need: pgbench, wrk, Python with venv, and twemproxy where it can be had.
 #
 # The tests start their own servers. The packages must therefore start none, now or at the next boot:
 # a Redis on 6379 would take the proxy's port.
@@ -12,6 +13,12 @@ no_cluster=/etc/postgresql-common/createcluster.d/respgres-tests.conf
 say() { printf 'install-test-dependencies: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+benchmarks=no
+if [ "${1-}" = --benchmarks ]; then
+    benchmarks=yes
+    shift
+fi
 
 # The tests look in Debian's directory first, too: it is not in PATH.
 have_postgres() {
@@ -29,7 +36,18 @@ missing_packages() {
     have curl || packages+=(curl)
     # Any compiler that cc stands for will do; gcc alone comes without the C library's headers.
     { have cc && [ -e /usr/include/stdlib.h ]; } || packages+=(gcc libc6-dev)
+    if [ "$benchmarks" = yes ]; then
+        [ -x /usr/lib/postgresql/15/bin/pgbench ] || have pgbench || packages+=(postgresql-15)
+        have wrk || packages+=(wrk)
+        # The runner is written for the Python of Debian 12.
+        /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=(python3-venv)
+    fi
     printf '%s\n' "${packages[@]}"
+}
+
+# Only a row of the benchmarks is missing without it.
+missing_twemproxy() {
+    [ "$benchmarks" = yes ] && ! have nutcracker && ! [ -x /usr/sbin/nutcracker ]
 }
 
 made_policy=no
@@ -42,12 +60,14 @@ clean_up() {
 
 # As root: installs "$@" without letting a service start or a database cluster be made.
 install_packages() {
-    local redis_is_new=no
+    local service
+    local -a new_services=()
     trap clean_up EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
 
-    have redis-server || redis_is_new=yes
+    have redis-server || new_services+=(redis-server)
+    [ -e /etc/init.d/nutcracker ] || new_services+=(nutcracker)
     if [ ! -e "$policy" ]; then
         made_policy=yes
         printf '#!/bin/sh\n# Temporary, while the test dependencies are installed: start nothing.\nexit 101\n' >"$policy"
@@ -59,12 +79,16 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     local -a apt=(apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -q)
     "${apt[@]}" update
-    "${apt[@]}" install -y --no-install-recommends "$@"
-
-    if [ "$redis_is_new" = yes ]; then
-        if have systemctl; then systemctl disable --quiet redis-server.service || true; fi
-        update-rc.d redis-server disable || true
+    if [ $# -gt 0 ]; then "${apt[@]}" install -y --no-install-recommends "$@"; fi
+    if missing_twemproxy; then
+        "${apt[@]}" install -y --no-install-recommends nutcracker || say "nutcracker (twemproxy) can't be installed; it will not be measured"
     fi
+
+    for service in "${new_services[@]}"; do
+        [ -e "/etc/init.d/$service" ] || continue
+        if have systemctl; then systemctl disable --quiet "$service.service" || true; fi
+        update-rc.d "$service" disable || true
+    done
 }
 
 if [ "${1-}" = --as-root ]; then
@@ -75,16 +99,25 @@ fi
 
 mapfile -t packages <<<"$(missing_packages)"
 if [ -z "${packages[*]}" ]; then
-    exit 0
+    packages=()
+    missing_twemproxy || exit 0
 fi
-say "missing: ${packages[*]}"
+say "missing: ${packages[*]}$(if missing_twemproxy; then echo ' nutcracker'; fi)"
 have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server), Redis 7 (redis-server, redis-cli), curl and a C compiler yourself, all in PATH"
-if [ "$(id -u)" -eq 0 ]; then
-    bash "$0" --as-root "${packages[@]}"
-elif have sudo; then
-    sudo bash "$0" --as-root "${packages[@]}" || die "sudo apt-get install ${packages[*]} failed"
-else
-    die "root is needed, and there is no sudo. As root: apt-get install ${packages[*]}"
+as_root=(bash "$0")
+if [ "$benchmarks" = yes ]; then as_root+=(--benchmarks); fi
+if [ "$(id -u)" -ne 0 ]; then
+    if have sudo; then
+        as_root=(sudo "${as_root[@]}")
+    elif [ ${#packages[@]} -gt 0 ]; then
+        die "root is needed, and there is no sudo. As root: apt-get install ${packages[*]}"
+    else
+        say "root is needed for nutcracker (twemproxy), and there is no sudo; it will not be measured"
+        exit 0
+    fi
+fi
+if ! "${as_root[@]}" --as-root "${packages[@]}"; then
+    [ ${#packages[@]} -eq 0 ] || die "apt-get install ${packages[*]} failed"
 fi
 
 mapfile -t packages <<<"$(missing_packages)"

@@ -1,0 +1,1 @@
+"""Measures respgres beside its peers; see benchmarks/README.md."""
