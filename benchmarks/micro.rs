@@ -81,7 +81,9 @@ mod cut {
 
     #[divan::bench]
     fn gets_by_our_scanner(bencher: Bencher) {
-        each(bencher, &gets(), |bytes| scan(bytes, |words| drop(black_box(words))));
+        each(bencher, &gets(), |bytes| {
+            scan(bytes, |words| drop(black_box(words)))
+        });
     }
 
     #[divan::bench]

@@ -1,7 +1,8 @@
 //! The one mechanism for batching: a bounded queue whose waiting items leave together.
 //!
 //! An item that finds the lane idle goes at once, alone. While a batch is under way, what arrives
-//! gathers, and leaves as the next batch. There is no timer, and no latency is added.
+//! gathers, and leaves as the next batch: no latency is added for the sake of a larger batch. Only a
+//! flight that takes long is not waited for, where more than one may be under way.
 //!
 //! ```text
 //!   submit ──► queue (bounded) ──► batch (bounded) ──► flight 1 ─┐
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// Something that can be put into a batch.
@@ -43,6 +45,10 @@ pub(super) struct Bounds {
     /// Bytes in a batch, likewise.
     pub(super) batch_bytes_max: usize,
 }
+
+/// A flight that is under way longer takes long. Two at a time would be two small batches in place of
+/// a large one, at nearly twice the cost.
+const LONG: Duration = Duration::from_millis(5);
 
 /// How long an item may wait for room in the queue.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -91,7 +97,7 @@ impl<T: Item> Lane<T> {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotTaken::Ended),
             Err(mpsc::error::TrySendError::Full(item)) => item,
         };
-        match tokio::time::timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
+        match timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(NotTaken::Ended),
             Err(_elapsed) => Err(NotTaken::Full),
@@ -112,11 +118,16 @@ async fn run<T, F, Flight>(
     let flights = Arc::new(Semaphore::new(bounds.flights_max));
     // Looked at for the last batch, and too much for it.
     let mut left_over: Option<T> = None;
+    // Closed when the flight that departed last is over.
+    let (_, mut last) = oneshot::channel::<()>();
     loop {
         // First the flight, then the batch: what arrives while all flights are taken joins it.
         let Ok(permit) = Arc::clone(&flights).acquire_owned().await else {
             return;
         };
+        if bounds.flights_max > 1 {
+            let _ = timeout(LONG, &mut last).await;
+        }
         let first = match left_over.take() {
             Some(item) => item,
             None => match waiting.recv().await {
@@ -141,8 +152,10 @@ async fn run<T, F, Flight>(
         let flight = fly(batch);
         // A task of its own: a panic in it must not end the lane. The permit keeps the order where
         // there is one flight at a time.
+        let (landed, landing) = oneshot::channel();
+        last = landing;
         tasks.spawn(async move {
-            let _permit = permit;
+            let (_permit, _landed) = (permit, landed);
             flight.await;
         });
     }
@@ -176,10 +189,17 @@ mod tests {
 
     /// A lane whose flights wait for a permission each.
     fn lane(tasks: &TaskTracker) -> (Lane<Number>, Batches, Arc<Semaphore>, Arc<Notify>) {
+        lane_with(BOUNDS, tasks)
+    }
+
+    fn lane_with(
+        bounds: Bounds,
+        tasks: &TaskTracker,
+    ) -> (Lane<Number>, Batches, Arc<Semaphore>, Arc<Notify>) {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(BOUNDS, tasks, &Handle::current(), {
+        let lane = Lane::start(bounds, tasks, &Handle::current(), {
             let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
             move |batch: Vec<Number>| {
                 batches
@@ -211,6 +231,29 @@ mod tests {
         tasks.wait().await;
         // The third batch is there because a batch has at most three operations.
         assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3, 4], vec![5]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flight_that_takes_long_is_not_waited_for_if_more_are_allowed() {
+        let tasks = TaskTracker::new();
+        let bounds = Bounds {
+            flights_max: 2,
+            ..BOUNDS
+        };
+        let (lane, batches, _go, started) = lane_with(bounds, &tasks);
+        lane.submit(Number(1)).await.unwrap();
+        started.notified().await;
+        let departed = tokio::time::Instant::now();
+        for number in [2, 3] {
+            lane.submit(Number(number)).await.unwrap();
+        }
+        started.notified().await;
+        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3]]);
+        assert!(departed.elapsed() >= LONG);
+        // A third has to wait for one of them, however long that takes.
+        lane.submit(Number(4)).await.unwrap();
+        tokio::time::sleep(10 * LONG).await;
+        assert_eq!(batches.lock().unwrap().len(), 2);
     }
 
     #[tokio::test]

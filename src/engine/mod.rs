@@ -49,7 +49,7 @@ const WRITES: Bounds = Bounds {
     batch_bytes_max: 32 * 1024 * 1024,
 };
 
-/// Misses that gather in front of a shard. Reads have no order, so a few flights go at a time.
+/// Misses that gather in front of a shard. Reads have no order: a few flights may be under way.
 const READS: Bounds = Bounds {
     queue_max: 65_536,
     flights_max: 4,

@@ -14,6 +14,7 @@ use super::sqlite::SqliteShard;
 use super::{Backend, Failure, Shard};
 use crate::config::ShardTarget;
 use crate::routing::ShardId;
+use crate::workers::Workers;
 
 /// Bounds on connections and statements.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub pool_wait_timeout: Duration,
     /// Longest statement.
     pub query_timeout: Duration,
+    /// Where the connections live: those of a shard's pool on the worker of that shard.
+    pub workers: Workers,
 }
 
 /// The configuration and the databases do not fit each other. Nothing was written.

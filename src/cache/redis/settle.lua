@@ -1,4 +1,7 @@
--- FILL or SEEN (ARGV: token or '', stamp, value, lifetime in ms) for each of KEYS.
+-- FILL or SEEN for each of KEYS, those with a lease first.
+--
+-- ARGV: how many have one, and the lease as GET shows it while nothing is noted in it; for each of them
+-- the value and its lifetime in ms; for each other the stamp that was seen.
 --
 -- Without a line of flags, and with pcall: when memory is full, Redis refuses a FILL or a note, and
 -- the lease is deleted instead (deleting is never refused). A script flagged allow-oom would grow
@@ -18,9 +21,20 @@ local function store(name, ...)
   redis.call('DEL', name)
 end
 
-for i, name in ipairs(KEYS) do
-  local token, stamp, value, lifetime = unpack(ARGV, 4 * i - 3, 4 * i)
-  local head = redis.pcall('GETRANGE', name, 0, 24)
+local leased, lease = tonumber(ARGV[1]), ARGV[2]
+
+-- Stores the value under a lease of this reader.
+local function fill(i, name)
+  local value, lifetime = ARGV[2 * i + 1], ARGV[2 * i + 2]
+  if lifetime == '0' then
+    redis.call('DEL', name)
+  else
+    store(name, 'SET', name, value, 'PX', lifetime)
+  end
+end
+
+-- Does what the head of the entry asks for. It has an own lease only if `i` is given.
+local function settle(name, head, stamp, i)
   local kind = type(head) == 'string' and string.sub(head, 1, 1)
   if kind == 'V' then
     if string.sub(head, 2, 9) ~= stamp then
@@ -30,16 +44,31 @@ for i, name in ipairs(KEYS) do
     local noted = string.sub(head, 18)
     if noted ~= '' and noted ~= stamp then
       redis.call('DEL', name)
-    elseif token ~= '' and string.sub(head, 2, 17) == token then
-      if lifetime == '0' then
-        redis.call('DEL', name)
-      else
-        store(name, 'SET', name, value, 'PX', lifetime)
-      end
+    elseif i and string.sub(head, 1, 17) == lease then
+      fill(i, name)
     elseif noted == '' then
       store(name, 'APPEND', name, stamp) -- keeps the lease's lifetime
     end
   elseif kind ~= '' then
     redis.call('DEL', name) -- no step writes such an entry
   end
+end
+
+-- In one call: nearly all of these are what they were.
+if leased > 0 then
+  local heads = redis.call('MGET', unpack(KEYS, 1, leased))
+  for i, head in ipairs(heads) do
+    local name = KEYS[i]
+    if head == lease then
+      fill(i, name)
+    elseif head then
+      settle(name, head, string.sub(ARGV[2 * i + 1], 2, 9), i)
+    end
+  end
+end
+
+-- These may be values of any size, of which only the head is wanted.
+for i = leased + 1, #KEYS do
+  local name = KEYS[i]
+  settle(name, redis.pcall('GETRANGE', name, 0, 24), ARGV[leased + 2 + i])
 end

@@ -2,6 +2,7 @@
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, RedisResult, cmd};
+use bytes::Bytes;
 
 use super::RedisSession;
 use crate::cache::Sighting;
@@ -24,30 +25,40 @@ pub(super) async fn load_script(connection: &mut MultiplexedConnection) -> Redis
 }
 
 impl RedisSession {
-    /// The call of the script for `chunk`, and how many bytes of values it carries.
+    /// The call of the script for `chunk`, and how many bytes of values it carries. It fills under one
+    /// token: all are the same in a flight of reads, and one that is not makes a SEEN.
     pub(super) fn settle_command(&self, chunk: &[Sighting]) -> (Cmd, usize) {
+        let token = chunk.iter().find_map(|sighting| sighting.token);
+        let has_lease = |sighting: &&Sighting| token.is_some() && sighting.token == token;
+        let with_lease = || chunk.iter().filter(has_lease);
+        let without = || chunk.iter().filter(|sighting| !has_lease(sighting));
+        let lease = token.map(entry::encode_lease);
+
         let mut command = cmd("EVALSHA");
         command.arg(self.shared.script.get_hash()).arg(chunk.len());
         let mut name = Vec::new();
-        for sighting in chunk {
+        for sighting in with_lease().chain(without()) {
             self.generation.names.write(&mut name, &sighting.entry);
             command.arg(&name[..]);
         }
+        command
+            .arg(with_lease().count())
+            .arg(lease.as_ref().map_or(&[][..], |lease| &lease[..]));
         let mut bytes = 0;
-        for sighting in chunk {
+        for sighting in with_lease() {
             let row = sighting.row.as_ref();
-            let stamp = row.map_or(Stamp::ABSENT, |row| row.stamp);
-            let token = sighting.token.map(entry::encode_token);
-            let (value, lifetime_ms) = match (token, self.lifetime_ms(sighting)) {
-                (None, _) | (_, 0) => (Vec::new(), 0),
-                (Some(_), lifetime_ms) => (entry::encode_value(row), lifetime_ms),
+            let lifetime_ms = self.lifetime_ms(sighting);
+            let value = match lifetime_ms {
+                // Its stamp is wanted all the same.
+                0 => entry::encode_value(row.map(without_bytes).as_ref()),
+                _ => entry::encode_value(row),
             };
             bytes += value.len();
-            command
-                .arg(token.as_ref().map_or(&[][..], |token| &token[..]))
-                .arg(&entry::encode_stamp(stamp)[..])
-                .arg(&value[..])
-                .arg(lifetime_ms);
+            command.arg(&value[..]).arg(lifetime_ms);
+        }
+        for sighting in without() {
+            let stamp = sighting.row.as_ref().map_or(Stamp::ABSENT, |row| row.stamp);
+            command.arg(&entry::encode_stamp(stamp)[..]);
         }
         (command, bytes)
     }
@@ -87,4 +98,11 @@ impl<'a> Iterator for SettleChunks<'a> {
 
 fn is_too_large(row: &Row) -> bool {
     row.value.len() > VALUE_BYTES_MAX - ROW_HEAD_BYTES
+}
+
+fn without_bytes(row: &Row) -> Row {
+    Row {
+        value: Bytes::new(),
+        ..row.clone()
+    }
 }

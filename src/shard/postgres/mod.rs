@@ -67,10 +67,11 @@ impl PostgresShard {
     ) -> Result<Self, String> {
         let name = application_name(member, id);
         let dialer = Arc::new(Dialer::new(config, &name, settings, identity));
+        let runtime = settings.workers.of(id.index()).clone();
         Ok(Self {
             id,
             member,
-            pool: pool::build(Arc::clone(&dialer), settings)?,
+            pool: pool::build(Arc::clone(&dialer), settings, runtime)?,
             dialer,
             connect_timeout: settings.connect_timeout,
             pool_wait_timeout: settings.pool_wait_timeout,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use deadpool::managed::{Manager, RecycleError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, Metrics, Runtime, TimeoutType};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::session::{Dialer, NotConnected, ServerProcess};
 use super::{Failure, Settings};
@@ -33,6 +35,25 @@ impl Deref for Connection {
 pub(super) struct Sessions {
     dialer: Arc<Dialer>,
     query_timeout: Duration,
+    runtime: Handle,
+}
+
+impl Sessions {
+    async fn connect(
+        dialer: Arc<Dialer>,
+        query_timeout: Duration,
+    ) -> Result<Connection, NotConnected> {
+        let (client, connection) = dialer.dial().await?;
+        let driving = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection of the pool has ended");
+            }
+        });
+        // From here on whoever drops it also ends the connection.
+        let client = ClientWrapper::new(client, driving);
+        let process = dialer.prepare(&client, query_timeout).await?;
+        Ok(Connection { client, process })
+    }
 }
 
 impl Manager for Sessions {
@@ -43,16 +64,15 @@ impl Manager for Sessions {
         if self.dialer.is_held_off() {
             return Err(NotConnected::HeldOff);
         }
-        let (client, connection) = self.dialer.dial().await?;
-        let driving = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection of the pool has ended");
-            }
-        });
-        // From here on whoever drops it also ends the connection.
-        let client = ClientWrapper::new(client, driving);
-        let process = self.dialer.prepare(&client, self.query_timeout).await?;
-        Ok(Connection { client, process })
+        // Whoever asks: the socket belongs to the runtime on which it was made, and the lanes, which
+        // use it most, are there.
+        let connecting = Self::connect(Arc::clone(&self.dialer), self.query_timeout);
+        AbortOnDropHandle::new(self.runtime.spawn(connecting))
+            .await
+            .unwrap_or_else(|error| {
+                let reason = format!("connecting ended without a result: {error}");
+                Err(NotConnected::Unfit(Failure::Unreachable(reason)))
+            })
     }
 
     async fn recycle(
@@ -67,11 +87,16 @@ impl Manager for Sessions {
     }
 }
 
-/// Makes the pool; connects to nothing yet.
-pub(super) fn build(dialer: Arc<Dialer>, settings: &Settings) -> Result<Pool, String> {
+/// Makes the pool, whose connections will be on `runtime`; connects to nothing yet.
+pub(super) fn build(
+    dialer: Arc<Dialer>,
+    settings: &Settings,
+    runtime: Handle,
+) -> Result<Pool, String> {
     let sessions = Sessions {
         dialer,
         query_timeout: settings.query_timeout,
+        runtime,
     };
     Pool::builder(sessions)
         .max_size(settings.pool_max_size)

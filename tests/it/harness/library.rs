@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use respgres::config::{SecretUrl, ShardTarget};
 use respgres::shard::{self, Membership, Settings, Shard, Shards};
+use respgres::workers::Workers;
 use tokio::runtime::Runtime;
 
 /// All that a proxy has to do with its shards. Dropping it closes every session, as a crash does.
@@ -30,18 +31,19 @@ impl Library {
             .enumerate()
             .map(|(number, url)| target(number, url))
             .collect();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let settings = Settings {
             pool_min_size: 1,
             pool_max_size: 4,
             connect_timeout: Duration::from_secs(10),
             pool_wait_timeout: Duration::from_secs(10),
             query_timeout,
+            workers: runtime.block_on(async { Workers::here() }),
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
         let shards = runtime
             .block_on(shard::open(&targets, &settings))
             .unwrap_or_else(|error| panic!("{error}"));
