@@ -1,5 +1,6 @@
 //! What the proxy does with each command, without sockets: cutting requests, understanding them,
-//! routing keys, writing replies. Beside each what redis-protocol does with the same bytes.
+//! routing keys, writing replies. Beside cutting and writing, what redis-protocol does with the same
+//! bytes.
 //!
 //!     cargo bench --bench micro
 

@@ -54,7 +54,7 @@ pub struct Config {
     pub max_value_size: usize,
     /// Redis clients connected at a time at most; 1 to 1,000,000.
     pub max_clients: usize,
-    /// Threads that serve Redis clients; 1 to 1,024.
+    /// Threads that do the work; 1 to 1,024.
     pub worker_threads: usize,
     /// Bytes that the in-process cache takes at most; 1 MiB to 1 TiB.
     pub cache_memory: u64,
@@ -390,11 +390,12 @@ fn log_level(setting: &Setting) -> Result<String, String> {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
-/// One processor is left to the main thread, with the lanes of the shards and HTTP.
+/// One processor is left to the kernel, which has about as much to do for a request as the proxy has,
+/// to the main thread, and to what else runs there.
 fn default_worker_threads() -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     processors.saturating_sub(1).max(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,10 @@ pub struct Workers {
     next: Arc<AtomicUsize>,
 }
 
-/// The threads. To be stopped last, when nobody needs what lives on them any more.
+/// The threads. To be stopped last, when nobody needs what lives on them any more; dropped, they go on
+/// until the process ends.
 #[derive(Debug)]
-#[must_use = "dropping it ends what lives on the workers"]
+#[must_use = "they are to be stopped when the rest is"]
 pub struct Threads {
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,

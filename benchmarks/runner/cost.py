@@ -19,9 +19,6 @@ SHOWN = {
     "pgbench, SELECT": "cold/pgbench",
 }
 
-BACKGROUND = 0.05
-"""A part that has less than this share of an operation's time has no part in it: it does what it does anyway."""
-
 
 def report(samples):
     """Of the rows that were measured."""
@@ -46,7 +43,8 @@ def report(samples):
             "## Each on a machine of its own",
             "",
             "Operations a second that the processor time above allows each part, if it had a machine like this one to"
-            f" itself: {processors} processors for a proxy and for PostgreSQL, one for what has one thread (Redis,"
+            f" itself: {processors} processors for PostgreSQL and for predixy with 2 threads; {_workers(processors)} for"
+            " respgres, whose default leaves one to the kernel and the rest; one for what has one thread (Redis,"
             " twemproxy, predixy with 1 thread). The least is the limit, unless the disk or the network is.",
             "",
             "| | pipeline | proxy | Redis | PostgreSQL | limit |",
@@ -75,11 +73,20 @@ def _micros(samples, name, part):
 
 def _limits(samples, name, text, processors):
     micros = {part: samples.spread(f"{name}/{part}").median for part in PARTS if samples.has(f"{name}/{part}")}
-    total = sum(micros.values())
     limits = {}
     for part, each in micros.items():
-        if each > BACKGROUND * total:
-            one_thread = part == "Redis" or (part == "proxy" and text.startswith(("twemproxy", "predixy with 1")))
-            limits[part] = (1 if one_thread else processors) * 1e6 / each
+        if each > 0:
+            limits[part] = _threads(part, text, processors) * 1e6 / each
     cells = [f"{limits[part]:,.0f}" if part in limits else "" for part in PARTS]
     return [*cells, f"{min(limits.values()):,.0f}" if limits else ""]
+
+
+def _threads(part, text, processors):
+    if part == "Redis" or text.startswith(("twemproxy", "predixy with 1")):
+        return 1
+    return _workers(processors) if part == "proxy" and text.startswith("respgres") else processors
+
+
+def _workers(processors):
+    """The default of WORKER_THREADS."""
+    return max(1, processors - 1)

@@ -171,7 +171,7 @@ pub const WORKER_THREADS: Variable = Variable {
     value_name: "N",
     default: DefaultValue::Words("one less than processors, but at least 1"),
     bounds: Some(1..=1024),
-    meaning: "Threads that serve Redis clients; one more works for the shards and HTTP",
+    meaning: "Threads that do the work; one more keeps the views of the cache",
 };
 
 /// How long connecting to a shard may take.

@@ -1,8 +1,8 @@
 //! The one mechanism for batching: a bounded queue whose waiting items leave together.
 //!
 //! An item that finds the lane idle goes at once, alone. While a batch is under way, what arrives
-//! gathers, and leaves as the next batch: no latency is added for the sake of a larger batch. Only a
-//! flight that takes long is not waited for, where more than one may be under way.
+//! gathers, and leaves as the next batch. Where more than one may be under way, one that takes long is
+//! not waited for: [`LONG`] is what the batching can cost.
 //!
 //! ```text
 //!   submit ──► queue (bounded) ──► batch (bounded) ──► flight 1 ─┐

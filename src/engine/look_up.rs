@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
 use super::read::{self, Miss};
-use super::{Engine, Found, READS, submit};
+use super::{Engine, Found, KEYS_AT_A_STRETCH, READS, submit};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::routing::ShardId;
@@ -49,6 +50,9 @@ impl Engine {
         let first = found.len();
         for (position, key) in keys.iter().enumerate() {
             found.push(Err(Error::Stopping));
+            if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
+                yield_now().await;
+            }
             let shard = self.shard_of(key);
             let missed = Missing { position, shard };
             let view = self.view_to_read(shard, now);

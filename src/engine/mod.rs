@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
@@ -56,6 +57,10 @@ const READS: Bounds = Bounds {
     batch_operations_max: 512,
     batch_bytes_max: 8 * 1024 * 1024,
 };
+
+/// A command may have a million keys, and the others of its worker want their turn: about a
+/// millisecond's work.
+const KEYS_AT_A_STRETCH: usize = 4096;
 
 /// What a read found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +161,9 @@ impl Engine {
         let count = operations.len();
         let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
+            if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
+                yield_now().await;
+            }
             let shard = self.shard_of(&operation.0);
             match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {

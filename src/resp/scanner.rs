@@ -231,7 +231,8 @@ impl Scanner {
             return Scanned::TooLarge(complaint);
         }
         let frame = buffer.split_to(std::mem::take(&mut self.at)).freeze();
-        Scanned::Request(self.args.drain(..).map(|arg| frame.slice(arg)).collect())
+        let args = std::mem::take(&mut self.args);
+        Scanned::Request(args.into_iter().map(|arg| frame.slice(arg)).collect())
     }
 
     /// The range from `self.at` to before the CRLF. `None` if the line is not whole yet.

@@ -243,19 +243,21 @@ pub(super) struct Segment {
 struct Keys {
     list: Vec<Bytes>,
     set: HashSet<Bytes>,
+    /// How many of the list are in the set.
+    indexed: usize,
 }
 
 impl Keys {
     fn contains(&mut self, key: &Bytes) -> bool {
-        if self.list.len() != self.set.len() {
-            self.set.extend(self.list.iter().cloned());
-        }
+        self.set.extend(self.list[self.indexed..].iter().cloned());
+        self.indexed = self.list.len();
         self.set.contains(key)
     }
 
     fn clear(&mut self) {
         self.list.clear();
         self.set.clear();
+        self.indexed = 0;
     }
 }
 
@@ -398,7 +400,8 @@ impl Segment {
         self.read.clear();
         self.written.clear();
         self.found.clear();
-        if self.steps.capacity() > STEPS_KEEP_MAX || self.read.list.capacity() > STEPS_KEEP_MAX {
+        let keys = self.read.list.capacity() + self.written.list.capacity();
+        if self.steps.capacity() > STEPS_KEEP_MAX || keys > STEPS_KEEP_MAX {
             *self = Self::default();
         }
     }
@@ -432,10 +435,9 @@ impl Reading<'_> {
         if ahead >= count || ahead == self.unanswered.len() {
             return;
         }
-        if ahead == 0 {
-            self.found.clear();
-            self.answered = 0;
-        }
+        // What is answered has left, and its values go with it.
+        self.found.drain(..self.answered);
+        self.answered = 0;
         let unread = &self.unanswered[ahead..];
         let part = READ_TOGETHER_MAX.max(count - ahead).min(unread.len());
         let engine = &self.server.engine;

@@ -38,18 +38,26 @@ def targets(bench):
 
 
 def measure(bench):
+    others = targets(bench)
+    # A machine that gets faster or slower during a round does so for and against each.
+    names = [*others, "respgres", "embedded"]
     for depth in DEPTHS:
-        for name, target in targets(bench).items():
-            parts = {"Redis": bench.deployment.redis}
-            if name != "redis":
-                parts["proxy"] = target
-            bench.calibrate(target, "get", depth)
-            with CpuMeter(parts) as meter:
-                requests, rate = bench.redis_benchmark(target, "get", depth, SECONDS)
-            bench.add(f"get/{depth}/{name}", rate=rate)
-            add_cpu(bench, f"get/{depth}/{name}", meter, requests)
-        for name in ("respgres", "embedded"):
-            measure_hits(bench, name, depth)
+        for name in names if bench.round % 2 else reversed(names):
+            if name in others:
+                measure_other(bench, name, others[name], depth)
+            else:
+                measure_hits(bench, name, depth)
+
+
+def measure_other(bench, name, target, depth):
+    parts = {"Redis": bench.deployment.redis}
+    if name != "redis":
+        parts["proxy"] = target
+    bench.calibrate(target, "get", depth)
+    with CpuMeter(parts) as meter:
+        requests, rate = bench.redis_benchmark(target, "get", depth, SECONDS)
+    bench.add(f"get/{depth}/{name}", rate=rate)
+    add_cpu(bench, f"get/{depth}/{name}", meter, requests)
 
 
 def measure_hits(bench, name, depth):

@@ -34,7 +34,7 @@ impl RedisSession {
                 .arg(SCAN_COUNT);
             let (next, found): (Vec<u8>, Vec<Vec<u8>>) = self
                 .step("SCAN", self.allowance(0), async {
-                    let mut connection = self.generation.duty_connection();
+                    let mut connection = self.generation.duties.clone();
                     command.query_async(&mut connection).await
                 })
                 .await?;
@@ -55,7 +55,7 @@ impl RedisSession {
             command.arg(&name[..]);
         }
         self.step("UNLINK", self.allowance(names.len() / SCAN_COUNT), async {
-            let mut connection = self.generation.duty_connection();
+            let mut connection = self.generation.duties.clone();
             command.query_async(&mut connection).await
         })
         .await

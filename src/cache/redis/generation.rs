@@ -26,39 +26,12 @@ pub(super) struct Generation {
     pub(super) duties: MultiplexedConnection,
     pub(super) over: CancellationToken,
     /// As `over`, for those who ask at each answer: that takes a lock which all share.
-    is_over: AtomicBool,
+    pub(super) is_over: AtomicBool,
 }
 
 impl Generation {
-    pub(super) fn new(
-        instance: Instance,
-        names: Names,
-        lookups: Vec<Lookups>,
-        leases: MultiplexedConnection,
-        duties: MultiplexedConnection,
-        over: CancellationToken,
-    ) -> Self {
-        Self {
-            instance,
-            names,
-            lookups,
-            leases,
-            duties,
-            over,
-            is_over: AtomicBool::new(false),
-        }
-    }
-
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
-    }
-
-    pub(super) fn lease_connection(&self) -> MultiplexedConnection {
-        self.leases.clone()
-    }
-
-    pub(super) fn duty_connection(&self) -> MultiplexedConnection {
-        self.duties.clone()
     }
 }
 

@@ -1,11 +1,14 @@
 //! Makes one generation after the other, and asks the one that serves whether it still is what it
 //! was.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use ::redis::aio::MultiplexedConnection;
 use ::redis::{InfoDict, cmd};
-use futures_util::future::select_all;
+use futures_util::future::{select_all, try_join_all};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a connection is asked whether it still leads to the same master. One that is demoted and
 /// promoted again between two questions, with another's data by then, is taken for unchanged.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// After so many questions on one connection, each of them is asked.
-const ROUNDS_PER_CUT: u32 = 10;
+/// How often the other connections are asked whether they live.
+const CUTS_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Cancelled at any point, it leaves the generation of now as it is.
@@ -88,10 +91,15 @@ impl Shared {
         if others.into_iter().any(|other| *other != instance) {
             return Err("its address leads to more than one server".to_owned());
         }
-        let lookups = lookups.into_iter().map(|(lookups, _)| lookups).collect();
-        Ok(Generation::new(
-            instance, names, lookups, leases.0, duties, over,
-        ))
+        Ok(Generation {
+            instance,
+            names,
+            lookups: lookups.into_iter().map(|(lookups, _)| lookups).collect(),
+            leases: leases.0,
+            duties,
+            over,
+            is_over: AtomicBool::new(false),
+        })
     }
 
     /// A connection on each worker, and where it leads.
@@ -138,50 +146,49 @@ impl RedisSession {
     /// told by the id of its replication: it may hold the other's entries.
     async fn watch(&self) {
         let generation = &self.generation;
-        for round in 0_u32.. {
-            let lost = select_all(
-                generation
-                    .lookups
-                    .iter()
-                    .map(|lookups| Box::pin(lookups.lost())),
-            );
-            tokio::select! {
-                () = generation.over.cancelled() => return,
-                ((), lost, _) = lost => {
-                    return self.end(generation.lookups[lost].reason());
-                }
-                () = sleep(ASK_EVERY) => {}
-            }
-            // The server is the same on all of them; a cut has to be looked for on each.
-            let is_round = round.is_multiple_of(ROUNDS_PER_CUT);
-            if is_round && self.look_for_cuts().await.is_err() {
-                return;
-            }
-            let others = is_round.then_some(&generation.leases);
-            for connection in others.into_iter().chain([&generation.duties]) {
-                let mut command = cmd("INFO");
-                command.arg("server").arg("replication");
-                let mut connection = connection.clone();
-                let info: Result<InfoDict, _> = self
-                    .step("INFO", self.allowance(0), async {
-                        command.query_async(&mut connection).await
-                    })
-                    .await;
-                let Ok(info) = info else { return };
-                match master(&info) {
-                    Ok(instance) if instance == generation.instance => {}
-                    Ok(_) => self.end("it is another instance now"),
-                    Err(reason) => self.end(reason),
-                }
-            }
+        let lookups = generation.lookups.iter();
+        let lost = select_all(lookups.map(|lookups| Box::pin(lookups.lost())));
+        tokio::select! {
+            () = generation.over.cancelled() => {}
+            ((), lost, _) = lost => self.end(generation.lookups[lost].reason()),
+            // At the same time: what is slow on one connection holds up no question on another.
+            Err(Unavailable) = self.look_for_changes() => {}
+            Err(Unavailable) = self.look_for_cuts() => {}
         }
     }
 
-    /// Looks something up on each connection for it; a late answer ends the generation.
-    async fn look_for_cuts(&self) -> Result<(), Unavailable> {
-        for lookups in &self.generation.lookups {
-            self.look_up_nothing(lookups).await?;
+    /// Asks who the server is. It is the same on all connections.
+    async fn look_for_changes(&self) -> Result<Infallible, Unavailable> {
+        loop {
+            sleep(ASK_EVERY).await;
+            self.ask(&self.generation.duties).await?;
         }
-        Ok(())
+    }
+
+    /// Asks on each of the other connections, which may be cut off alone.
+    async fn look_for_cuts(&self) -> Result<Infallible, Unavailable> {
+        loop {
+            sleep(CUTS_EVERY).await;
+            let lookups = self.generation.lookups.iter();
+            let pings = try_join_all(lookups.map(|lookups| self.ping(lookups)));
+            tokio::try_join!(pings, self.ask(&self.generation.leases))?;
+        }
+    }
+
+    async fn ask(&self, connection: &MultiplexedConnection) -> Result<(), Unavailable> {
+        let mut command = cmd("INFO");
+        command.arg("server").arg("replication");
+        let mut connection = connection.clone();
+        let info: InfoDict = self
+            .step("INFO", self.allowance(0), async {
+                command.query_async(&mut connection).await
+            })
+            .await?;
+        match master(&info) {
+            Ok(instance) if instance == self.generation.instance => return Ok(()),
+            Ok(_) => self.end("it is another instance now"),
+            Err(reason) => self.end(reason),
+        }
+        Err(Unavailable)
     }
 }

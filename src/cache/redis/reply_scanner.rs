@@ -10,6 +10,14 @@ use memchr::memchr;
 /// No header is longer than this, CRLF included, and no error either.
 const LINE_MAX: usize = 64 * 1024;
 
+/// The longest string of a Redis, with its default `proto-max-bulk-len`.
+const BULK_MAX: usize = 512 * 1024 * 1024;
+
+/// A value of up to so many bytes is copied out of a reply of more than the second number: whoever
+/// holds it for long would keep the whole reply.
+const COPIED_MAX: usize = 4 * 1024;
+const KEPT_WHOLE_MAX: usize = 64 * 1024;
+
 /// A part of a reply that is whole; ranges are in the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Element {
@@ -46,6 +54,9 @@ pub(super) fn element(buffer: &[u8], at: usize) -> io::Result<Option<(Element, u
         b'$' if rest[..length] == *b"-1" => Element::Null,
         b'$' => {
             let length = number(&rest[..length])?;
+            if length > BULK_MAX {
+                return Err(unexpected("a value of more than 512 MiB"));
+            }
             let end = next.saturating_add(length);
             if buffer.len() < end.saturating_add(2) {
                 return Ok(None);
@@ -88,14 +99,18 @@ pub(super) struct ReplyScanner {
 }
 
 impl ReplyScanner {
-    /// Reads on; true once the values of all `names` are there. `names` is the same until
-    /// [`take`](ReplyScanner::take).
+    /// Reads on; true once the values of all `names` are there, or the PONG if there is no name.
+    /// `names` is the same until [`take`](ReplyScanner::take).
     ///
     /// # Errors
     ///
     /// The server refused, or this is not what was asked for.
     pub(super) fn scan(&mut self, buffer: &[u8], names: usize) -> io::Result<bool> {
-        while self.values.len() < names {
+        let is_done = |scanner: &Self| match names {
+            0 => scanner.at > 0,
+            _ => scanner.values.len() == names,
+        };
+        while !is_done(self) {
             let Some((element, next)) = element(buffer, self.at)? else {
                 return Ok(false);
             };
@@ -111,6 +126,7 @@ impl ReplyScanner {
                     self.values.push(Some(value));
                 }
                 Element::Null if is_last || self.is_in_array => self.values.push(None),
+                Element::Status if names == 0 => {}
                 // The GETEX has been done also where it says that this is no string: only then the
                 // type is looked at. What is no entry is deleted when the reader says what it saw.
                 Element::Error(text)
@@ -138,16 +154,23 @@ impl ReplyScanner {
         self.is_in_array = false;
         self.values
             .drain(..)
-            .map(move |value| value.map(|value| reply.slice(value)))
+            .map(move |value| value.map(|value| part(&reply, value)))
     }
 
-    /// How many bytes the value that is being received has in all; a hint for the buffer.
-    pub(super) fn wants(&self, buffer: &[u8]) -> usize {
-        let header = buffer
-            .get(self.at..)
-            .and_then(|rest| rest.strip_prefix(b"$"));
+    /// How many bytes are missing of the value that is being received; a hint for the buffer.
+    pub(super) fn missing(&self, buffer: &[u8]) -> usize {
+        let rest = buffer.get(self.at..).unwrap_or_default();
+        let header = rest.strip_prefix(b"$");
         let length = header.and_then(|rest| number(&rest[..memchr(b'\r', rest)?]).ok());
-        length.unwrap_or(0)
+        length.map_or(0, |length| length.min(BULK_MAX).saturating_sub(rest.len()))
+    }
+}
+
+fn part(reply: &Bytes, value: Range<usize>) -> Bytes {
+    if value.len() <= COPIED_MAX && reply.len() > KEPT_WHOLE_MAX {
+        Bytes::copy_from_slice(&reply[value])
+    } else {
+        reply.slice(value)
     }
 }
 
@@ -188,6 +211,12 @@ mod tests {
     }
 
     #[test]
+    fn no_name_is_answered_by_a_status() {
+        assert_eq!(scan(b"+PONG\r\n", 0), Ok(vec![]));
+        assert_eq!(scan(b"-LOADING x\r\n", 0), Err("LOADING x".to_owned()));
+    }
+
+    #[test]
     fn more_are_answered_by_an_array_and_the_last_behind_it() {
         let reply = b"*2\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n";
         assert_eq!(scan(reply, 3), Ok(vec![value("a"), None, value("b")]));
@@ -222,6 +251,7 @@ mod tests {
             (b"$x\r\n", 1),
             (b"$\r\n", 1),
             (b"$9999999999999999\r\n", 1),
+            (b"$999999999999999\r\n", 1),
             (b"\r\n", 1),
         ] {
             let error = scan(reply, names).unwrap_err();
@@ -247,8 +277,9 @@ mod tests {
     #[test]
     fn a_large_value_asks_for_room() {
         let scanner = ReplyScanner::default();
-        assert_eq!(scanner.wants(b"$1000\r\nabc"), 1000);
-        assert_eq!(scanner.wants(b"$10"), 0);
-        assert_eq!(scanner.wants(b""), 0);
+        assert_eq!(scanner.missing(b"$1000\r\nabc"), 990);
+        assert_eq!(scanner.missing(b"$5\r\nabc"), 0);
+        assert_eq!(scanner.missing(b"$10"), 0);
+        assert_eq!(scanner.missing(b""), 0);
     }
 }

@@ -1,24 +1,29 @@
 //! The steps, on one generation.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Pipeline, RedisResult, cmd};
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::generation::Generation;
 use super::lookups::{Found, Lookup, Lookups, NAMES_MAX};
-use super::names::{NOTHING, bulk};
 use super::replies::{expect_count, is_no_script, lease_answer};
 use super::settle::{SettleChunks, VALUE_BYTES_MAX, load_script};
 use crate::cache::entry::{self, Cached, Entry};
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token, Unavailable};
 
+/// In how many limits of an answer a connection for lookups has to answer whether it lives: the
+/// question waits behind others, of which each has its own limit.
+const PING_LIMITS: u32 = 10;
+/// Chunks of one GET that wait or are under way.
+const CHUNKS_MAX: usize = 2;
 /// What a step may take longer for each MiB that it may carry; 100 MiB/s is less than a 1 Gbit/s
 /// network can do.
 const TRANSFER_PER_MIB: Duration = Duration::from_millis(10);
@@ -50,17 +55,22 @@ impl RedisSession {
     /// Nothing is known of any entry.
     pub async fn get(&self, entries: &[EntryKey]) -> Result<Vec<Option<Cached>>, Unavailable> {
         let lookups = self.lookups_of_this_worker();
-        let flying: SmallVec<[_; 1]> = entries
-            .chunks(NAMES_MAX)
+        let mut found = Vec::with_capacity(entries.len());
+        let mut chunks = entries.chunks(NAMES_MAX);
+        // The next one waits in the queue while one is under way, and no more than that: others want
+        // their turn.
+        let mut flying: VecDeque<_> = chunks
+            .by_ref()
+            .take(CHUNKS_MAX)
             .map(|chunk| self.look_up(lookups, chunk))
             .collect();
-        let mut found = Vec::with_capacity(entries.len());
-        for answer in flying {
-            let entries = self.landed(lookups, answer).await?.into_iter();
-            found.extend(entries.map(|bytes| match entry::decode(bytes?)? {
+        while let Some(answer) = flying.pop_front() {
+            let bytes = self.landed(lookups, answer).await?.into_iter();
+            found.extend(bytes.map(|bytes| match entry::decode(bytes?)? {
                 Entry::Value(cached) => Some(cached),
                 Entry::Lease => None,
             }));
+            flying.extend(chunks.next().map(|chunk| self.look_up(lookups, chunk)));
         }
         Ok(found)
     }
@@ -101,18 +111,17 @@ impl RedisSession {
         Ok(found)
     }
 
-    /// Asks for a name that nothing has.
-    pub(super) async fn look_up_nothing(&self, lookups: &Lookups) -> Result<(), Unavailable> {
-        let mut names = Vec::new();
-        bulk(&mut names, [NOTHING, b""]);
-        let (done, answer) = oneshot::channel();
-        lookups.submit(Lookup {
-            names,
-            last: 0,
-            count: 1,
-            done,
-        });
-        self.landed(lookups, answer).await.map(drop)
+    /// Asks whether the connection for lookups lives. It is lost, too, if it is so busy that the
+    /// question does not get through in several times the limit of an answer.
+    pub(super) async fn ping(&self, lookups: &Lookups) -> Result<(), Unavailable> {
+        let answer = self.look_up(lookups, &[]);
+        self.step("PING", PING_LIMITS * self.allowance(0), async {
+            answer
+                .await
+                .map(drop)
+                .map_err(|_| io::Error::other(lookups.reason().to_owned()).into())
+        })
+        .await
     }
 
     /// LEASE for each entry, in order.
@@ -147,7 +156,8 @@ impl RedisSession {
                     // Not `query_async`, which makes one error of one command an error of all.
                     let replies = self
                         .generation
-                        .lease_connection()
+                        .leases
+                        .clone()
                         .send_packed_commands(&commands, 0, chunk.len())
                         .await?;
                     expect_count(replies, chunk.len())?
@@ -171,7 +181,7 @@ impl RedisSession {
             let (command, bytes) = self.settle_command(chunk);
             let allowance = self.allowance(bytes.div_ceil(VALUE_BYTES_MAX));
             self.step("SETTLE", allowance, async {
-                let mut connection = self.generation.duty_connection();
+                let mut connection = self.generation.duties.clone();
                 match command.query_async::<()>(&mut connection).await {
                     Err(error) if is_no_script(&error) => {
                         load_script(&mut connection).await?;
@@ -197,7 +207,7 @@ impl RedisSession {
         let mut command = cmd("UNLINK");
         self.generation.names.add_all(&mut command, entries);
         self.step("FIN", self.allowance(entries.len() / NAMES_MAX), async {
-            let mut connection = self.generation.duty_connection();
+            let mut connection = self.generation.duties.clone();
             command.query_async(&mut connection).await
         })
         .await
@@ -206,7 +216,7 @@ impl RedisSession {
     /// Entries of all users of this Redis.
     pub(super) async fn entry_count(&self) -> Result<u64, Unavailable> {
         self.step("DBSIZE", self.allowance(0), async {
-            let mut connection = self.generation.lease_connection();
+            let mut connection = self.generation.leases.clone();
             cmd("DBSIZE").query_async(&mut connection).await
         })
         .await

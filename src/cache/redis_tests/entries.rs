@@ -1,9 +1,10 @@
 //! What the steps leave in Redis.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::called;
-use super::{Server, fill, get, named, session, value};
+use super::{Server, called, fill, get, named, session, value};
 use crate::cache::tests::{SHARD, name, row, sighting};
 use crate::cache::{EntryKey, Lease, RedisSession, Token};
 use crate::routing::ShardId;
@@ -215,4 +216,71 @@ async fn large_values_are_not_cached_and_do_no_harm() {
     assert_eq!(are_found, [true, true, true, true, false, false]);
     let lease = session.lease(&names[5..], Token(2)).await.unwrap();
     assert_eq!(lease, [Lease::Granted]);
+}
+
+/// What each entry needs is different, and its arguments are found by its place among the others.
+#[tokio::test]
+async fn one_call_settles_entries_of_every_kind() {
+    let server = Server::start(&[]);
+    let session = session(&server.cache().await);
+    let (own, other) = (Token(1), Token(2));
+    let leased = ["own", "noted same", "noted other", "gone", "over"].map(name);
+    session.lease(&leased, own).await.unwrap();
+    session.lease(&[name("foreign")], other).await.unwrap();
+    let noted = [
+        sighting("noted same", None, Some(row(1))),
+        sighting("noted other", None, Some(row(2))),
+    ];
+    session.settle(&noted).await.unwrap();
+    session.fin(&[name("gone")]).await.unwrap();
+    for (key, stamp) in [("same", 1), ("newer", 2), ("seen", 2), ("seen older", 2)] {
+        fill(&session, key, stamp).await;
+    }
+
+    let mut over = sighting("over", Some(own), Some(row(1)));
+    over.time_left = Some(Duration::ZERO);
+    let with_lease = |key| sighting(key, Some(own), Some(row(1)));
+    session
+        .settle(&[
+            sighting("seen older", None, Some(row(1))),
+            with_lease("own"),
+            with_lease("noted same"),
+            over,
+            with_lease("noted other"),
+            sighting("seen", None, Some(row(2))),
+            with_lease("foreign"),
+            with_lease("same"),
+            with_lease("newer"),
+            with_lease("gone"),
+        ])
+        .await
+        .unwrap();
+
+    for (key, expected) in [
+        ("own", value(1)),
+        ("noted same", value(1)),
+        ("noted other", None),
+        ("over", None),
+        ("foreign", None),
+        ("same", value(1)),
+        ("newer", None),
+        ("gone", None),
+        ("seen", value(2)),
+        ("seen older", None),
+    ] {
+        assert_eq!(get(&session, key).await, expected, "{key}");
+    }
+    let held = session.lease(&[name("foreign")], own).await.unwrap();
+    assert_eq!(held, [Lease::Held]);
+    let absent = ["noted other", "over", "newer", "gone", "seen older"].map(name);
+    let leases = session.lease(&absent, own).await.unwrap();
+    assert!(
+        leases.iter().all(|lease| *lease == Lease::Granted),
+        "{leases:?}"
+    );
+    // The stamp was noted in the foreign lease: another one now ends it.
+    let differs = [sighting("foreign", None, Some(row(2)))];
+    session.settle(&differs).await.unwrap();
+    let granted = session.lease(&[name("foreign")], own).await.unwrap();
+    assert_eq!(granted, [Lease::Granted]);
 }

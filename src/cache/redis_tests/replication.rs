@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::called;
-use super::{Server, assert_over, fill, get, lost, reached, session, value};
+use super::{Server, assert_over, called, fill, get, lost, reached, session, value};
 use crate::cache::Unavailable;
 use crate::cache::tests::name;
 use crate::cache::{RedisSession, Token};

@@ -55,6 +55,8 @@ impl Node {
             // By default 2 s and 5 s. Shards are stopped, muted and locked for up to 4 s: with the defaults hardly
             // any statement would run into its limit, and what follows from that (an unknown outcome, a session that
             // has to be ended) would not be tried. All other settings are the defaults.
+            // More than a small machine's default: what crosses threads shall be tried everywhere.
+            .env("WORKER_THREADS", "3")
             .env("DB_CONNECT_TIMEOUT_MS", "1000")
             .env("DB_QUERY_TIMEOUT_MS", "2000")
             .start();
