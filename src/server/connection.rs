@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
@@ -24,15 +24,13 @@ use super::Server;
 use super::clients::Registration;
 use super::dispatch::{self, OUT_MAX, Output, Request, Segment};
 use super::session::Session;
+use crate::buffers;
 use crate::resp::{Reply, Scanned, Scanner};
 
 /// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
 /// for a client that fills it.
 const ROOM_MIN: usize = 1024;
 const ROOM_MAX: usize = 16 * 1024;
-
-/// A buffer larger than this is given back when it is empty.
-const BUFFER_KEEP_MAX: usize = 256 * 1024;
 
 /// A connection keeps memory for so many requests while it is idle.
 const REQUESTS_KEEP_MAX: usize = 64;
@@ -103,9 +101,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if next == Next::Close {
                 return self.farewell().await;
             }
-            if self.input.is_empty() && self.input.capacity() > BUFFER_KEEP_MAX {
-                self.input = BytesMut::new();
-            }
+            buffers::release(&mut self.input);
         }
     }
 
@@ -159,7 +155,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn exchange(&mut self, next: Next) -> io::Result<bool> {
         let room = self.room.max(self.scanner.wants().min(self.input.len()));
         poll_fn(|context| {
-            self.poll_write(context)?;
+            buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
             if self.output.len() >= OUT_MAX {
                 return Poll::Pending;
             }
@@ -174,21 +170,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             })
         })
         .await
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, &self.output) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.output.advance(written),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
-            }
-        }
-        if self.output.capacity() > BUFFER_KEEP_MAX {
-            self.output = BytesMut::new();
-        }
-        Ok(())
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {

@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 5] = [
         "shutdown",
         "crash_points",
         "workers",
+        "buffers",
     ],
     &["resp", "command", "error", "view"],
     &["cache", "shard"],

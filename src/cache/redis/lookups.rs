@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +30,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use super::reply_scanner::ReplyScanner;
+use crate::buffers;
 
 /// One MGET asks for no more names than this, as Redis serves nobody else meanwhile.
 pub(super) const NAMES_MAX: usize = 128;
@@ -41,8 +42,6 @@ const FLUSHES_MAX: usize = 2;
 const READ_SIZE: usize = 64 * 1024;
 /// With less room left, more is made.
 const READ_MIN: usize = 8 * 1024;
-/// A buffer larger than this is given back when it is empty.
-const BUFFER_KEEP_MAX: usize = 256 * 1024;
 
 /// What was found for each name of a lookup, in order.
 pub(super) type Found = SmallVec<[Option<Bytes>; 1]>;
@@ -175,7 +174,7 @@ impl Driver {
     ) -> Poll<io::Result<()>> {
         while self.poll_read(stream, context)? {}
         let is_open = self.take_off(context);
-        self.poll_write(stream, context)?;
+        buffers::poll_flush(stream, context, &mut self.output)?;
         if !is_open && self.flights.is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -252,25 +251,6 @@ impl Driver {
         out.extend_from_slice(name);
     }
 
-    fn poll_write(
-        &mut self,
-        stream: &mut (impl AsyncWrite + Unpin),
-        context: &mut Context<'_>,
-    ) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match Pin::new(&mut *stream).poll_write(context, &self.output) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.output.advance(written),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
-            }
-        }
-        if self.output.capacity() > BUFFER_KEEP_MAX {
-            self.output = BytesMut::new();
-        }
-        Ok(())
-    }
-
     /// Reads and hands out what has come; false if nothing more is there for now.
     fn poll_read(
         &mut self,
@@ -316,9 +296,7 @@ impl Driver {
         if has_landed {
             self.landed = Some(Instant::now());
         }
-        if self.input.is_empty() && self.input.capacity() > BUFFER_KEEP_MAX {
-            self.input = BytesMut::new();
-        }
+        buffers::release(&mut self.input);
         Ok(())
     }
 }

@@ -1,0 +1,41 @@
+//! Buffers between a task and its socket.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWrite;
+
+/// A buffer of more bytes than this is given back when it is empty.
+pub const KEEP_MAX: usize = 256 * 1024;
+
+/// Gives the memory of a buffer back if it is empty and large.
+pub fn release(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > KEEP_MAX {
+        *buffer = BytesMut::new();
+    }
+}
+
+/// Writes what is in `buffer` as far as the socket takes it now. If some is left, the task of
+/// `context` is woken when the socket takes more.
+///
+/// # Errors
+///
+/// Those of the socket.
+pub fn poll_flush(
+    stream: &mut (impl AsyncWrite + Unpin),
+    context: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match Pin::new(&mut *stream).poll_write(context, buffer) {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => buffer.advance(written),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(()),
+        }
+    }
+    release(buffer);
+    Ok(())
+}
