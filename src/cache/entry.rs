@@ -80,7 +80,7 @@ pub(super) fn encode_lease(token: Token) -> [u8; LEASE_BYTES] {
 }
 
 /// A token as it stands in a lease.
-pub(super) fn encode_token(token: Token) -> [u8; 16] {
+fn encode_token(token: Token) -> [u8; 16] {
     token.0.to_le_bytes()
 }
 

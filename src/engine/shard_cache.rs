@@ -1,10 +1,10 @@
 //! The cache as the entries of one shard may be used: in the view of that shard, on connections to
 //! the instance that it names, while the lease on it is valid.
 //!
-//! When the lease has to be valid (`ARCHITECTURE.md`, 'The view'): when a read begins that
-//! sends a GET; when a LEASE is sent; when FILL, SEEN or FIN is sent, which is after the shard has answered, and those must
-//! then be confirmed; with the view off, when the shard has answered. What fails is done again in
-//! the view of then, before anybody is answered.
+//! When the lease has to be valid (`ARCHITECTURE.md`, 'The view'): when a read begins that sends a
+//! GET; when a LEASE is sent; when FILL, SEEN or FIN is sent, which is after the shard has answered,
+//! and those must then be confirmed; with the view off, when the shard has answered. What fails is
+//! done again in the view of then, before anybody is answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

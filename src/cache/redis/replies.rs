@@ -7,7 +7,7 @@ use crate::cache::Lease;
 use crate::cache::entry::{self, Entry};
 
 /// The entry in a reply.
-pub(super) fn decode(reply: Value) -> Option<Entry> {
+fn decode(reply: Value) -> Option<Entry> {
     match reply {
         Value::BulkString(bytes) => entry::decode(Bytes::from(bytes)),
         _ => None,
@@ -39,7 +39,7 @@ pub(super) fn expect_count(replies: Vec<Value>, count: usize) -> RedisResult<Vec
     }
 }
 
-pub(super) fn unexpected_reply() -> RedisError {
+fn unexpected_reply() -> RedisError {
     RedisError::from((ErrorKind::UnexpectedReturnType, "an unexpected reply"))
 }
 
