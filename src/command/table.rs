@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::{Command, Rejection, parse};
+use super::parse::{connection, keys, keyspace, server, strings};
+use super::{Command, Rejection};
 
 /// One command.
 #[derive(Debug)]
@@ -86,33 +87,33 @@ const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 /// Every command that is served.
 #[rustfmt::skip]
 pub const COMMANDS: &[Spec] = &[
-    row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", parse::auth),
-    row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", parse::client),
-    row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", parse::command),
-    row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", parse::config),
-    row("dbsize", 1, READ_FAST, NONE, "server", "1.0.0", "Returns the number of keys in the database.", parse::dbsize),
-    row("del", -2, WRITE, ALL, "generic", "1.0.0", "Deletes one or more keys.", parse::delete),
-    row("echo", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Returns the given string.", parse::echo),
-    row("exists", -2, READ_FAST, ALL, "generic", "1.0.0", "Determines whether one or more keys exist.", parse::exists),
-    row("expire", -3, WRITE_FAST, ONE, "generic", "1.0.0", "Sets the expiration time of a key in seconds.", parse::expire),
-    row("flushall", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from all databases.", parse::flush),
-    row("flushdb", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from the current database.", parse::flush),
-    row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", parse::get),
-    row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", parse::hello),
-    row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", parse::info),
-    row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", parse::mget),
-    row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", parse::mset),
-    row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", parse::persist),
-    row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", parse::ping),
-    row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", parse::psetex),
-    row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", parse::pttl),
-    row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", parse::quit),
-    row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", parse::reset),
-    row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", parse::select),
-    row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", parse::set),
-    row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", parse::setex),
-    row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", parse::ttl),
-    row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", parse::delete),
+    row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", connection::auth),
+    row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", connection::client),
+    row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", server::command),
+    row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", server::config),
+    row("dbsize", 1, READ_FAST, NONE, "server", "1.0.0", "Returns the number of keys in the database.", keyspace::dbsize),
+    row("del", -2, WRITE, ALL, "generic", "1.0.0", "Deletes one or more keys.", keys::delete),
+    row("echo", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Returns the given string.", connection::echo),
+    row("exists", -2, READ_FAST, ALL, "generic", "1.0.0", "Determines whether one or more keys exist.", keys::exists),
+    row("expire", -3, WRITE_FAST, ONE, "generic", "1.0.0", "Sets the expiration time of a key in seconds.", keys::expire),
+    row("flushall", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from all databases.", keyspace::flush),
+    row("flushdb", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from the current database.", keyspace::flush),
+    row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", strings::get),
+    row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", connection::hello),
+    row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
+    row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
+    row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
+    row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", keys::persist),
+    row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", connection::ping),
+    row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", strings::psetex),
+    row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", keys::pttl),
+    row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", connection::quit),
+    row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", connection::reset),
+    row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
+    row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
+    row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),
+    row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", keys::ttl),
+    row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", keys::delete),
 ];
 
 /// Longest name in the table.

@@ -12,10 +12,10 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::Server;
 use super::clients::Client;
-use super::session::{Session, authenticate};
-use super::{Server, info, introspect};
-use crate::command::{Command, Mutation, Outcome, Row, Set, Unit, table};
+use super::session::Session;
+use crate::command::{Command, Control, Mutation, Outcome, Row, Set, Unit, table};
 use crate::engine::{Found, Ticket};
 use crate::error::Error;
 use crate::resp::{Args, Reply};
@@ -94,67 +94,24 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 }
                 segment.add(server, command).await;
             }
-            Command::Ping(None) => segment.steps.push(Step::Ready(Reply::Status("PONG"))),
-            Command::Ping(Some(message)) | Command::Echo(message) => {
-                segment.steps.push(Step::Ready(Reply::Bulk(message)));
+            Command::Control(Control::Ping(None)) => {
+                segment.steps.push(Step::Ready(Reply::Status("PONG")));
             }
-            Command::Select => segment.steps.push(Step::Ready(Reply::OK)),
-            Command::Introspect(subcommand) => {
-                segment
-                    .steps
-                    .push(Step::Ready(introspect::command(subcommand)));
-            }
-            Command::ConfigGet(patterns) => {
-                let reply = introspect::config_get(&server.settings, &patterns);
-                segment.steps.push(Step::Ready(reply));
-            }
-            Command::Auth(credentials) => {
-                let reply =
-                    authenticate(&credentials).map_or_else(|refusal| refusal, |()| Reply::OK);
-                segment.steps.push(Step::Ready(reply));
-            }
-            Command::Client(subcommand) => {
-                let reply = session.client(server, client, subcommand);
-                segment.steps.push(Step::Ready(reply));
-            }
-            // These change how replies are written, or look at the whole: what came before is
+            // The others may look at the whole, or change how replies are written: what came before is
             // answered first.
-            Command::Hello(hello) => {
+            Command::Control(control) => {
                 segment.finish(server, session, out).await?;
-                let reply = session.hello(client, hello);
+                let is_last = matches!(control, Control::Quit);
+                let reply = server.control(client, session, control).await;
                 out.push(&reply, session).await?;
+                if is_last {
+                    return Ok(false);
+                }
             }
-            Command::Reset => {
+            Command::Keyspace(keyspace) => {
                 segment.finish(server, session, out).await?;
-                let reply = session.reset(client);
+                let reply = server.keyspace(keyspace).await;
                 out.push(&reply, session).await?;
-            }
-            Command::DbSize => {
-                segment.finish(server, session, out).await?;
-                let reply = match server.engine.count().await {
-                    Ok(count) => Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
-                    Err(error) => failed(&error),
-                };
-                out.push(&reply, session).await?;
-            }
-            Command::Flush => {
-                segment.finish(server, session, out).await?;
-                let reply = server
-                    .engine
-                    .clear()
-                    .await
-                    .map_or_else(|error| failed(&error), |()| Reply::OK);
-                out.push(&reply, session).await?;
-            }
-            Command::Info(sections) => {
-                segment.finish(server, session, out).await?;
-                let text = info::info(server, &sections).await;
-                out.push(&Reply::Verbatim(text), session).await?;
-            }
-            Command::Quit => {
-                segment.finish(server, session, out).await?;
-                out.push(&Reply::OK, session).await?;
-                return Ok(false);
             }
         }
     }
@@ -506,6 +463,6 @@ fn write_reply(answer: &WriteAnswer, outcomes: Vec<Outcome>) -> Reply {
 }
 
 /// The one mapping from errors to the words of RESP clients.
-fn failed(error: &Error) -> Reply {
+pub(super) fn failed(error: &Error) -> Reply {
     Reply::Error(error.to_string())
 }

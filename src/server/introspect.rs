@@ -2,8 +2,9 @@
 
 use super::Settings;
 use super::session::help;
+use crate::command::control::Introspect;
+use crate::command::glob;
 use crate::command::table::{COMMANDS, Spec, find};
-use crate::command::{Introspect, glob};
 use crate::resp::Reply;
 
 /// COMMAND and its subcommands. <https://redis.io/docs/latest/commands/command/>

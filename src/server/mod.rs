@@ -2,9 +2,11 @@
 
 mod clients;
 mod connection;
+mod control;
 mod dispatch;
 mod info;
 mod introspect;
+mod keyspace;
 mod session;
 
 use std::io;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Server;
 use super::clients::Client as Connected;
-use crate::command::{Client, ClientFilter, Credentials, Hello};
+use crate::command::control::{Client, ClientFilter, Credentials, Hello};
 use crate::resp::{Reply, Version};
 
 /// The version of Redis whose behaviour is followed. Clients choose features by it.
