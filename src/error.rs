@@ -69,6 +69,15 @@ pub enum Error {
         /// The queue's limit, in operations.
         limit: usize,
     },
+    /// What has to happen at one instant is on several shards.
+    #[error(
+        "CROSSSHARD the keys are on several shards ({}); nothing was done, use keys of one shard",
+        .shards.iter().map(ShardId::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    CrossShard {
+        /// The shards.
+        shards: Vec<ShardId>,
+    },
     /// The proxy is stopping and no longer takes operations.
     #[error("SHUTDOWN respgres is stopping; nothing was done, connect again")]
     Stopping,
@@ -82,7 +91,9 @@ impl Error {
             Error::ShardRefused { reason, .. } => ("SHARDERR", reason),
             Error::Busy { queue, .. } => ("BUSY", format!("its {queue} queue is full")),
             Error::Stopping => ("SHUTDOWN", "respgres is stopping".to_owned()),
-            error @ (Error::OutcomeUnknown { .. } | Error::Partial { .. }) => return error,
+            error @ (Error::OutcomeUnknown { .. }
+            | Error::Partial { .. }
+            | Error::CrossShard { .. }) => return error,
         };
         Error::Partial {
             code,
@@ -98,6 +109,7 @@ impl Error {
             Error::ShardDown { .. }
             | Error::ShardRefused { .. }
             | Error::Busy { .. }
+            | Error::CrossShard { .. }
             | Error::Stopping => Outcome::NotApplied,
         }
     }

@@ -230,6 +230,7 @@ async fn build(
         connect_timeout: config.db_connect_timeout,
         pool_wait_timeout: config.db_pool_wait_timeout,
         query_timeout: config.db_query_timeout,
+        value_max: config.max_value_size,
         workers: workers.clone(),
     };
     let shards = shard::open(&config.shards, &settings)

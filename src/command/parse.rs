@@ -8,15 +8,18 @@ pub(super) mod keys;
 pub(super) mod keyspace;
 pub(super) mod server;
 pub(super) mod strings;
+pub(super) mod transaction;
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
-use super::{Command, Rejection, wrong_arity};
+use super::integers::integer;
+use super::{Command, Query, Rejection, wrong_arity};
 
 type Parsed = Result<Command, Rejection>;
 
 fn reject<T>(text: impl Into<String>) -> Result<T, Rejection> {
-    Err(Rejection(text.into()))
+    Err(Rejection::late(text))
 }
 
 fn syntax_error<T>() -> Result<T, Rejection> {
@@ -31,17 +34,8 @@ fn is(word: &[u8], name: &str) -> bool {
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// A 64-bit integer as Redis reads it: no plus, no leading zero, no white space.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let magnitude = text.strip_prefix('-').unwrap_or(text);
-    let canonical = magnitude == "0" && text == "0"
-        || magnitude.starts_with(|first: char| matches!(first, '1'..='9'));
-    if canonical { text.parse().ok() } else { None }
-}
-
 fn integer_or_reject(bytes: &[u8]) -> Result<i64, Rejection> {
-    integer(bytes).ok_or_else(|| Rejection("ERR value is not an integer or out of range".into()))
+    integer(bytes).ok_or_else(|| Rejection::late("ERR value is not an integer or out of range"))
 }
 
 fn one_key(operands: &[Bytes], name: &str, make: impl FnOnce(Bytes) -> Command) -> Parsed {
@@ -51,11 +45,16 @@ fn one_key(operands: &[Bytes], name: &str, make: impl FnOnce(Bytes) -> Command) 
     }
 }
 
+/// A read of one key.
+fn read(operands: &[Bytes], name: &str, query: Query) -> Parsed {
+    one_key(operands, name, |key| Command::Read(smallvec![key], query))
+}
+
 fn unknown_subcommand<T>(container: &str, subcommand: &[u8]) -> Result<T, Rejection> {
-    reject(format!(
+    Err(Rejection::early(format!(
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         shown(subcommand)
-    ))
+    )))
 }
 
 /// The first word in lower case, and the rest.
@@ -77,7 +76,7 @@ mod tests {
             .split(' ')
             .map(|word| Bytes::copy_from_slice(word.as_bytes()))
             .collect();
-        Command::parse(&args).map_err(|rejection| rejection.0)
+        Command::parse(&args).map_err(|rejection| rejection.text)
     }
 
     fn expiry(line: &str) -> SetExpiry {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::parse::{connection, keys, keyspace, server, strings};
+use super::parse::{connection, keys, keyspace, server, strings, transaction};
 use super::{Command, Rejection};
 
 /// One command.
@@ -66,12 +66,15 @@ const fn row(
 
 const NONE: (i32, i32, i32) = (0, 0, 0);
 const ONE: (i32, i32, i32) = (1, 1, 1);
+const TWO: (i32, i32, i32) = (1, 2, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write"];
 const WRITE_FAST: &[&str] = &["write", "fast"];
+const STORE_FAST: &[&str] = &["write", "denyoom", "fast"];
+const TRANSACTION: &[&str] = &["noscript", "loading", "stale", "fast", "allow_busy"];
 const STORE: &[&str] = &["write", "denyoom"];
 const SESSION_OPEN: &[&str] = &[
     "noscript",
@@ -87,33 +90,63 @@ const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 /// Every command that is served.
 #[rustfmt::skip]
 pub const COMMANDS: &[Spec] = &[
+    row("append", 3, STORE_FAST, ONE, "string", "2.0.0", "Appends a string to the value of a key. Creates the key if it doesn't exist.", strings::append),
     row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", connection::auth),
     row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", connection::client),
     row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", server::command),
     row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", server::config),
+    row("copy", -3, STORE, TWO, "generic", "6.2.0", "Copies the value of a key to a new key.", keys::copy),
     row("dbsize", 1, READ_FAST, NONE, "server", "1.0.0", "Returns the number of keys in the database.", keyspace::dbsize),
+    row("decr", 2, STORE_FAST, ONE, "string", "1.0.0", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.", strings::decr),
+    row("decrby", 3, STORE_FAST, ONE, "string", "1.0.0", "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist.", strings::decrby),
     row("del", -2, WRITE, ALL, "generic", "1.0.0", "Deletes one or more keys.", keys::delete),
+    row("discard", 1, TRANSACTION, NONE, "transactions", "2.0.0", "Discards a transaction.", transaction::discard),
     row("echo", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Returns the given string.", connection::echo),
+    row("exec", 1, &["noscript", "loading", "stale", "skip_slowlog"], NONE, "transactions", "1.2.0", "Executes all commands in a transaction.", transaction::exec),
     row("exists", -2, READ_FAST, ALL, "generic", "1.0.0", "Determines whether one or more keys exist.", keys::exists),
     row("expire", -3, WRITE_FAST, ONE, "generic", "1.0.0", "Sets the expiration time of a key in seconds.", keys::expire),
+    row("expireat", -3, WRITE_FAST, ONE, "generic", "1.2.0", "Sets the expiration time of a key to a Unix timestamp.", keys::expireat),
+    row("expiretime", 2, READ_FAST, ONE, "generic", "7.0.0", "Returns the expiration time of a key as a Unix timestamp.", keys::expiretime),
     row("flushall", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from all databases.", keyspace::flush),
     row("flushdb", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from the current database.", keyspace::flush),
     row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", strings::get),
+    row("getdel", 2, WRITE_FAST, ONE, "string", "6.2.0", "Returns the string value of a key after deleting the key.", strings::getdel),
+    row("getex", -2, WRITE_FAST, ONE, "string", "6.2.0", "Returns the string value of a key after setting its expiration time.", strings::getex),
+    row("getrange", 4, &["readonly"], ONE, "string", "2.4.0", "Returns a substring of the string stored at a key.", strings::getrange),
+    row("getset", 3, STORE_FAST, ONE, "string", "1.0.0", "Returns the previous string value of a key after setting it to a new value.", strings::getset),
     row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", connection::hello),
+    row("incr", 2, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.", strings::incr),
+    row("incrby", 3, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.", strings::incrby),
     row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
     row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
+    row("msetnx", -3, STORE, PAIRS, "string", "1.0.1", "Atomically modifies the string values of one or more keys only when all keys don't exist.", strings::msetnx),
+    row("multi", 1, TRANSACTION, NONE, "transactions", "1.2.0", "Starts a transaction.", transaction::multi),
+    row("object", -2, &[], NONE, "generic", "2.2.3", "A container for object introspection commands.", keys::object),
     row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", keys::persist),
+    row("pexpire", -3, WRITE_FAST, ONE, "generic", "2.6.0", "Sets the expiration time of a key in milliseconds.", keys::pexpire),
+    row("pexpireat", -3, WRITE_FAST, ONE, "generic", "2.6.0", "Sets the expiration time of a key to a Unix milliseconds timestamp.", keys::pexpireat),
+    row("pexpiretime", 2, READ_FAST, ONE, "generic", "7.0.0", "Returns the expiration time of a key as a Unix milliseconds timestamp.", keys::pexpiretime),
     row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", connection::ping),
     row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", strings::psetex),
     row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", keys::pttl),
     row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", connection::quit),
+    row("rename", 3, WRITE, TWO, "generic", "1.0.0", "Renames a key and overwrites the destination.", keys::rename),
+    row("renamenx", 3, WRITE_FAST, TWO, "generic", "1.0.0", "Renames a key only when the target key name doesn't exist.", keys::renamenx),
     row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", connection::reset),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
     row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),
+    row("setnx", 3, STORE_FAST, ONE, "string", "1.0.0", "Set the string value of a key only when the key doesn't exist.", strings::setnx),
+    row("setrange", 4, STORE, ONE, "string", "2.2.0", "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.", strings::setrange),
+    row("strlen", 2, READ_FAST, ONE, "string", "2.2.0", "Returns the length of a string value.", strings::strlen),
+    row("substr", 4, &["readonly"], ONE, "string", "1.0.0", "Returns a substring from a string value.", strings::getrange),
+    row("touch", -2, READ_FAST, ALL, "generic", "3.2.1", "Returns the number of existing keys out of those specified after updating the time they were last accessed.", keys::exists),
     row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", keys::ttl),
+    row("type", 2, READ_FAST, ONE, "generic", "1.0.0", "Determines the type of value stored at a key.", keys::kind),
     row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", keys::delete),
+    row("unwatch", 1, TRANSACTION, NONE, "transactions", "2.2.0", "Forgets about watched keys of a transaction.", transaction::unwatch),
+    row("watch", -2, TRANSACTION, ALL, "transactions", "2.2.0", "Monitors changes to keys to determine the execution of a transaction.", transaction::watch),
 ];
 
 /// Longest name in the table.

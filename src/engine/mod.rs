@@ -15,6 +15,7 @@ mod start;
 mod supervise;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
-use crate::command::{Mutation, Outcome, Row};
+use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::{ShardId, shard_of};
-use crate::shard::{Operation, Shards};
+use crate::shard::Shards;
 
 use clock::ShardClock;
 use lane::{Bounds, Lane, NotTaken};
@@ -164,7 +165,10 @@ impl Engine {
             if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
                 yield_now().await;
             }
-            let shard = self.shard_of(&operation.0);
+            let shard = match self.home(&operation) {
+                Ok(shard) => shard,
+                Err(error) => return Ticket::refused(count, error),
+            };
             match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {
                     part.positions.push(position);
@@ -205,6 +209,28 @@ impl Engine {
         }
     }
 
+    /// Whether all keys of an operation are on one shard.
+    pub fn is_on_one_shard(&self, operation: &Operation) -> bool {
+        self.home(operation).is_ok()
+    }
+
+    /// The shard on which all keys of an operation are.
+    fn home(&self, operation: &Operation) -> Result<ShardId, Error> {
+        let mut shards: BTreeSet<ShardId> = BTreeSet::new();
+        match operation {
+            Operation::One(key, _) => return Ok(self.shard_of(key)),
+            Operation::Many(many) => many.keys(&mut |key, _| {
+                shards.insert(self.shard_of(key));
+            }),
+        }
+        match shards.len() {
+            0 | 1 => Ok(shards.first().copied().unwrap_or(ShardId::new(0))),
+            _ => Err(Error::CrossShard {
+                shards: shards.into_iter().collect(),
+            }),
+        }
+    }
+
     /// A write over several shards of which one is known to be down fails as a whole, before any of
     /// them does its part.
     fn known_to_fail(&self, parts: &[OneShard]) -> Option<Part> {
@@ -225,13 +251,14 @@ impl Engine {
         })
     }
 
-    /// [`submit`](Engine::submit) and wait.
+    /// Writes one key: [`submit`](Engine::submit) and wait.
     ///
     /// # Errors
     ///
     /// As [`Ticket::wait`].
-    pub async fn write(&self, operations: Vec<(Bytes, Mutation)>) -> Result<Vec<Outcome>, Error> {
-        self.submit(operations).await.wait().await
+    pub async fn write(&self, key: Bytes, mutation: Mutation) -> Result<Vec<Outcome>, Error> {
+        let operation = Operation::One(key, mutation);
+        self.submit(vec![operation]).await.wait().await
     }
 
     /// Deletes every key on every shard at once, then everything in the cache.

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::clients::Registration;
-use super::dispatch::{self, OUT_MAX, Output, Request, Segment};
+use super::dispatch::{self, OUT_MAX, Output, Request};
+use super::segment::Segment;
 use super::session::Session;
 use crate::buffers;
 use crate::resp::{Reply, Scanned, Scanner};

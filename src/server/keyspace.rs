@@ -1,7 +1,7 @@
 //! Commands on all keys of all shards.
 
 use super::Server;
-use super::dispatch::failed;
+use super::answer::failed;
 use crate::command::Keyspace;
 use crate::resp::Reply;
 

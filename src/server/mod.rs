@@ -1,5 +1,6 @@
 //! The RESP port: listener, connections, and what commands answer.
 
+mod answer;
 mod clients;
 mod connection;
 mod control;
@@ -7,7 +8,9 @@ mod dispatch;
 mod info;
 mod introspect;
 mod keyspace;
+mod segment;
 mod session;
+mod transaction;
 
 use std::io;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Server;
 use super::clients::Client as Connected;
+use super::transaction::Transaction;
 use crate::command::control::{Client, ClientFilter, Credentials, Hello};
 use crate::resp::{Reply, Version};
 
@@ -14,6 +15,7 @@ pub(super) const REDIS_VERSION: &str = "7.0.15";
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) version: Version,
+    pub(super) transaction: Transaction,
 }
 
 impl Session {

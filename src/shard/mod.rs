@@ -1,7 +1,6 @@
 //! The shards: where the truth is. One contract, over PostgreSQL and SQLite, with a breaker in front of each.
 
 mod breaker;
-mod fold;
 pub mod identity;
 mod member;
 mod open;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::command::{Mutation, Outcome, Row, Timestamp};
+use crate::command::{Operation, Outcome, Row, Timestamp};
 use crate::error::Error;
 use crate::routing::ShardId;
 use crate::view::Instance;
@@ -28,9 +27,6 @@ pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
 pub use outbox::Note;
-
-/// A change to one key.
-pub type Operation = (Bytes, Mutation);
 
 /// Longest key, in bytes.
 pub const KEY_MAX: usize = 1024 * 1024;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub pool_wait_timeout: Duration,
     /// Longest statement.
     pub query_timeout: Duration,
+    /// Length of the longest value, in bytes.
+    pub value_max: usize,
     /// Where the connections live: those of a shard's pool on the worker of that shard.
     pub workers: Workers,
 }
@@ -63,7 +65,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
                     .map(Backend::Postgres)
             }
             ShardTarget::Sqlite { path, .. } => {
-                SqliteShard::open(path, member).map(Backend::Sqlite)
+                SqliteShard::open(path, member, settings.value_max).map(Backend::Sqlite)
             }
         };
         match backend {

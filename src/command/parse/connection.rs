@@ -142,7 +142,7 @@ fn client_filter(options: &[Bytes]) -> Result<ClientFilter, Rejection> {
             .map(|id| {
                 integer(id)
                     .filter(|id| *id > 0)
-                    .ok_or_else(|| Rejection("ERR Invalid client ID".into()))
+                    .ok_or_else(|| Rejection::late("ERR Invalid client ID"))
             })
             .collect::<Result<_, _>>()
             .map(ClientFilter::Ids),

@@ -55,6 +55,7 @@ pub(super) struct PostgresShard {
     pool_min_size: usize,
     pool_max_size: usize,
     query_timeout: Duration,
+    value_max: usize,
 }
 
 impl PostgresShard {
@@ -78,6 +79,7 @@ impl PostgresShard {
             pool_min_size: settings.pool_min_size,
             pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
+            value_max: settings.value_max,
         })
     }
 

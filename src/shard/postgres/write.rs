@@ -1,6 +1,7 @@
 //! Writing: a batch of SETs is one statement, anything that depends on the row a transaction.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -11,10 +12,11 @@ use super::failure::classify;
 use super::pool::Object;
 use super::stored::{PgTimestamp, long_key, stored_key};
 use super::{PostgresShard, decode, no_answer, statements, timestamp};
-use crate::command::{Deadline, Mutation, Outcome, Row, Set, SetExpiry, Stamp};
-use crate::shard::fold::{Final, fold};
+use crate::command::operation::Access;
+use crate::command::rows::Slot;
+use crate::command::{Deadline, Mutation, Operation, Outcome, Row, Rows, Set, SetExpiry, Stamp};
 use crate::shard::orphan::{Orphan, Unfinished};
-use crate::shard::{Failure, GRACE, Operation};
+use crate::shard::{Failure, GRACE};
 
 /// A time to live beyond this is cut: 146,000 years. `timestamptz` ends in the year 294276.
 const TTL_MAX_MICROS: i64 = i64::MAX / 2;
@@ -24,12 +26,12 @@ impl PostgresShard {
         &self,
         operations: &[Operation],
     ) -> Result<Vec<Outcome>, Unfinished> {
-        let blind = operations.iter().all(|(_, mutation)| mutation.is_blind());
+        let blind = operations.iter().all(Operation::is_blind);
         self.commit(async |connection, commit| {
             if blind {
                 upsert(connection, commit, operations).await
             } else {
-                transact(connection, commit, operations).await
+                transact(connection, commit, operations, self.value_max).await
             }
         })
         .await
@@ -96,9 +98,9 @@ async fn upsert(
     commit: &Commit,
     operations: &[Operation],
 ) -> Result<Vec<Outcome>, Failure> {
-    let mut last: BTreeMap<std::borrow::Cow<'_, [u8]>, (&Bytes, &Set)> = BTreeMap::new();
-    for (key, mutation) in operations {
-        if let Mutation::Set(set) = mutation {
+    let mut last: BTreeMap<Cow<'_, [u8]>, (&Bytes, &Set)> = BTreeMap::new();
+    for operation in operations {
+        if let Operation::One(key, Mutation::Set(set)) = operation {
             last.insert(stored_key(key), (key, set));
         }
     }
@@ -133,7 +135,7 @@ async fn upsert(
         )
         .await
         .map_err(|error| classify(&error))?;
-    Ok(vec![Outcome::Stored; operations.len()])
+    Ok(vec![Outcome::Done; operations.len()])
 }
 
 /// Locks the rows, lets the pure semantics decide, writes, commits: two round trips.
@@ -141,6 +143,7 @@ async fn transact(
     connection: &ClientWrapper,
     commit: &Commit,
     operations: &[Operation],
+    value_max: usize,
 ) -> Result<Vec<Outcome>, Failure> {
     let lock = prepare(connection, statements::LOCK_OR_RESERVE).await?;
     let read = prepare(connection, statements::READ_FOR_UPDATE).await?;
@@ -150,20 +153,23 @@ async fn transact(
     let remove = prepare(connection, statements::REMOVE).await?;
 
     // Sorted by what is stored: the order in which locks are taken.
-    let keys: BTreeMap<_, _> = operations
-        .iter()
-        .map(|(key, _)| (stored_key(key), key))
-        .collect();
+    let mut keys: BTreeMap<Cow<'_, [u8]>, (Bytes, Access)> = BTreeMap::new();
+    for operation in operations {
+        operation.keys(&mut |key, access| {
+            let stored = Cow::Owned(stored_key(key).into_owned());
+            let known = keys.entry(stored).or_insert_with(|| (key.clone(), access));
+            known.1 |= access;
+        });
+    }
     let stored: Vec<&[u8]> = keys.keys().map(AsRef::as_ref).collect();
     // Where nothing can come into being, the absence of a row needs no lock.
-    let reserve = operations.iter().any(|(_, mutation)| mutation.may_create());
+    let reserve = keys.values().any(|(_, access)| access.absence);
     let to_lock: &[&[u8]] = if reserve { &stored } else { &[] };
-    let with_value: Vec<_> = operations
+    let with_value: Vec<&[u8]> = keys
         .iter()
-        .filter(|(_, mutation)| mutation.needs_value())
-        .map(|(key, _)| stored_key(key))
+        .filter(|(_, (_, access))| access.value)
+        .map(|(stored, _)| stored.as_ref())
         .collect();
-    let with_value: Vec<&[u8]> = with_value.iter().map(AsRef::as_ref).collect();
     let lock_parameters = [&to_lock as &(dyn ToSql + Sync)];
     let read_parameters = [&stored as &(dyn ToSql + Sync), &with_value];
 
@@ -180,33 +186,36 @@ async fn transact(
     let found = found.map_err(|error| classify(&error))?;
     let now = timestamp(&at.map_err(|error| classify(&error))?, 0)?;
 
-    let mut current = HashMap::with_capacity(found.len());
+    let mut rows = Rows::at(now, value_max);
     let mut locked = HashSet::with_capacity(found.len());
     for pg_row in &found {
         let (stored, row) = decode(pg_row)?;
-        if let Some((stored, key)) = keys.get_key_value(&stored[..]) {
+        if let Some((stored, (key, _))) = keys.get_key_value(&stored[..]) {
             locked.insert(&stored[..]);
-            current.insert((*key).clone(), row);
+            rows.insert(key.clone(), Some(row), now);
         }
     }
-    let folded = fold(operations, current, now);
+    let outcomes = operations
+        .iter()
+        .map(|operation| operation.run(&mut rows))
+        .collect();
 
     let mut puts = Columns::default();
     let mut touched = Columns::default();
     let mut gone: Vec<&[u8]> = Vec::new();
-    for (stored, key) in &keys {
-        match folded.rows.get(*key) {
-            Some(Final {
+    for (stored, (key, _)) in &keys {
+        match rows.get(key) {
+            Some(Slot {
                 row: Some(row),
                 has_new_value: true,
                 ..
             }) => puts.push(stored, key, row),
-            Some(Final {
+            Some(Slot {
                 row: Some(row),
                 changed: true,
                 ..
             }) => touched.push(stored, key, row),
-            Some(Final { row: Some(row), .. }) if row.is_live(now) => {}
+            Some(Slot { row: Some(row), .. }) if row.is_live(now) => {}
             // Removed, or expired, or only reserved. A key without a row was not locked, and is
             // not ours to delete: another proxy may have written it by now.
             _ if locked.contains(&stored[..]) => gone.push(stored),
@@ -239,7 +248,7 @@ async fn transact(
         }
     }
     committed.map_err(|error| classify(&error))?;
-    Ok(folded.outcomes)
+    Ok(outcomes)
 }
 
 #[derive(Default)]

@@ -42,6 +42,7 @@ impl Library {
             connect_timeout: Duration::from_secs(10),
             pool_wait_timeout: Duration::from_secs(10),
             query_timeout,
+            value_max: 16 * 1024 * 1024,
             workers: runtime.block_on(async { Workers::here() }),
         };
         let shards = runtime
