@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod glob;
+pub mod keyspace;
 pub mod mutation;
 mod parse;
 pub mod row;
@@ -11,6 +12,7 @@ pub mod table;
 use bytes::Bytes;
 
 pub use control::Control;
+pub use keyspace::Keyspace;
 pub use mutation::{Deadline, Mutation, Outcome, Set, SetExpiry};
 pub use row::{Row, Stamp, Timestamp};
 
@@ -44,15 +46,6 @@ pub enum Unit {
     Seconds,
     /// PTTL
     Millis,
-}
-
-/// Commands on all keys of all shards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keyspace {
-    /// DBSIZE
-    Count,
-    /// FLUSHDB, FLUSHALL, with or without ASYNC and SYNC
-    Flush,
 }
 
 /// A command that is not served as it was given; in Redis' own words. The connection goes on.

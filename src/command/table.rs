@@ -69,6 +69,7 @@ const ONE: (i32, i32, i32) = (1, 1, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
+const READ: &[&str] = &["readonly"];
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write"];
 const WRITE_FAST: &[&str] = &["write", "fast"];
@@ -101,6 +102,7 @@ pub const COMMANDS: &[Spec] = &[
     row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", strings::get),
     row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", connection::hello),
     row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
+    row("keys", 2, READ, NONE, "generic", "1.0.0", "Returns all key names that match a pattern.", keyspace::keys),
     row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
     row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", keys::persist),
@@ -108,7 +110,9 @@ pub const COMMANDS: &[Spec] = &[
     row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", strings::psetex),
     row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", keys::pttl),
     row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", connection::quit),
+    row("randomkey", 1, READ, NONE, "generic", "1.0.0", "Returns a random key name from the database.", keyspace::randomkey),
     row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", connection::reset),
+    row("scan", -2, READ, NONE, "generic", "2.8.0", "Iterates over the key names in the database.", keyspace::scan),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
     row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),

@@ -8,6 +8,7 @@ mod open;
 mod orphan;
 mod outbox;
 mod postgres;
+mod scan;
 mod sqlite;
 
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
 pub use outbox::Note;
+pub use scan::{Position, Stretch};
 
 /// A change to one key.
 pub type Operation = (Bytes, Mutation);
@@ -76,6 +78,7 @@ macro_rules! on_backend {
         }
     };
 }
+use on_backend;
 
 /// One shard.
 pub struct Shard {

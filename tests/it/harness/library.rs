@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respgres::config::{SecretUrl, ShardTarget};
+use respgres::routing::Scheme;
 use respgres::shard::{self, Membership, Settings, Shard, Shards};
 use respgres::workers::Workers;
 use tokio::runtime::Runtime;
@@ -43,6 +44,7 @@ impl Library {
             pool_wait_timeout: Duration::from_secs(10),
             query_timeout,
             workers: runtime.block_on(async { Workers::here() }),
+            scheme: Scheme::WholeKey,
         };
         let shards = runtime
             .block_on(shard::open(&targets, &settings))
