@@ -14,6 +14,7 @@ use respgres::crash_points::{DIE_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
+use respgres::routing::Scheme;
 use respgres::server::{self, Server};
 use respgres::shutdown::Signals;
 use respgres::workers::Workers;
@@ -232,6 +233,11 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
+        scheme: if config.hash_tags {
+            Scheme::HashTags
+        } else {
+            Scheme::WholeKey
+        },
     };
     let shards = shard::open(&config.shards, &settings)
         .await

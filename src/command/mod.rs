@@ -5,6 +5,7 @@
 pub mod control;
 pub mod glob;
 mod integers;
+pub mod keyspace;
 pub mod mutation;
 pub mod operation;
 mod outcome;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use control::Control;
+pub use keyspace::Keyspace;
 pub use mutation::{Deadline, Mutation, Set, SetExpiry};
 pub use operation::{Many, Operation};
 pub use outcome::Outcome;
@@ -48,15 +50,6 @@ pub enum Command {
     Keyspace(Keyspace),
     /// A command on the connection or the server, not on data.
     Control(Control),
-}
-
-/// Commands on all keys of all shards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keyspace {
-    /// DBSIZE
-    Count,
-    /// FLUSHDB, FLUSHALL, with or without ASYNC and SYNC
-    Flush,
 }
 
 /// A command that is not served as it was given; in Redis' own words. The connection goes on.

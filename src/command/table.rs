@@ -70,6 +70,7 @@ const TWO: (i32, i32, i32) = (1, 2, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
+const READ: &[&str] = &["readonly"];
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write"];
 const WRITE_FAST: &[&str] = &["write", "fast"];
@@ -118,6 +119,7 @@ pub const COMMANDS: &[Spec] = &[
     row("incr", 2, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.", strings::incr),
     row("incrby", 3, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.", strings::incrby),
     row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
+    row("keys", 2, READ, NONE, "generic", "1.0.0", "Returns all key names that match a pattern.", keyspace::keys),
     row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
     row("msetnx", -3, STORE, PAIRS, "string", "1.0.1", "Atomically modifies the string values of one or more keys only when all keys don't exist.", strings::msetnx),
@@ -131,9 +133,11 @@ pub const COMMANDS: &[Spec] = &[
     row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", strings::psetex),
     row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", keys::pttl),
     row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", connection::quit),
+    row("randomkey", 1, READ, NONE, "generic", "1.0.0", "Returns a random key name from the database.", keyspace::randomkey),
     row("rename", 3, WRITE, TWO, "generic", "1.0.0", "Renames a key and overwrites the destination.", keys::rename),
     row("renamenx", 3, WRITE_FAST, TWO, "generic", "1.0.0", "Renames a key only when the target key name doesn't exist.", keys::renamenx),
     row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", connection::reset),
+    row("scan", -2, READ, NONE, "generic", "2.8.0", "Iterates over the key names in the database.", keyspace::scan),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
     row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),

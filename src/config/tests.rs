@@ -102,6 +102,7 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert_eq!(config.db_query_timeout, Duration::from_secs(5));
     assert_eq!(config.redis_timeout, Duration::from_millis(200));
     assert!(!config.reads_when_shard_down);
+    assert!(!config.hash_tags);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(
         (config.log_format, config.log_level.as_str()),
@@ -485,6 +486,14 @@ fn reads_of_a_shard_that_is_down_are_errors_unless_asked_for() {
         "READS_WHEN_SHARD_DOWN",
         &["`yes`", "cached"],
     );
+}
+
+#[test]
+fn hash_tags_are_on_or_off() {
+    let tags = |how| env(&[("HASH_TAGS", how)]).load();
+    assert!(tags("on").unwrap().hash_tags);
+    assert!(!tags("off").unwrap().hash_tags);
+    assert_mistake(&[("HASH_TAGS", "1")], "HASH_TAGS", &["`1`", "off"]);
 }
 
 #[test]

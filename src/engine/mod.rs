@@ -10,6 +10,7 @@ mod lease;
 mod look_up;
 mod members;
 mod read;
+mod scan;
 mod shard_cache;
 mod start;
 mod supervise;
@@ -30,7 +31,7 @@ use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::routing::{ShardId, shard_of};
+use crate::routing::ShardId;
 use crate::shard::Shards;
 
 use clock::ShardClock;
@@ -39,6 +40,7 @@ use read::Miss;
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem};
 
+pub use scan::{Cursor, Page};
 pub use start::Keepers;
 pub use write::Ticket;
 
@@ -135,7 +137,7 @@ impl Engine {
 
     /// The shard of a key.
     pub fn shard_of(&self, key: &[u8]) -> ShardId {
-        shard_of(key, self.num_shards())
+        self.shards.routing().shard_of(key)
     }
 
     /// The counters of this process.

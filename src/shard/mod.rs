@@ -7,6 +7,7 @@ mod open;
 mod orphan;
 mod outbox;
 mod postgres;
+mod scan;
 mod sqlite;
 
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
 pub use outbox::Note;
+pub use scan::{Position, Stretch};
 
 /// Longest key, in bytes.
 pub const KEY_MAX: usize = 1024 * 1024;
@@ -72,6 +74,7 @@ macro_rules! on_backend {
         }
     };
 }
+use on_backend;
 
 /// One shard.
 pub struct Shard {

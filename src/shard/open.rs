@@ -13,7 +13,7 @@ use super::postgres::{Claim, PostgresShard};
 use super::sqlite::SqliteShard;
 use super::{Backend, Failure, Shard};
 use crate::config::ShardTarget;
-use crate::routing::ShardId;
+use crate::routing::{Routing, Scheme, ShardId};
 use crate::workers::Workers;
 
 /// Bounds on connections and statements.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub value_max: usize,
     /// Where the connections live: those of a shard's pool on the worker of that shard.
     pub workers: Workers,
+    /// What of a key selects its shard.
+    pub scheme: Scheme,
 }
 
 /// The configuration and the databases do not fit each other. Nothing was written.
@@ -43,6 +45,7 @@ pub struct OpenError(pub Vec<Mismatch>);
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Arc<Shard>>,
+    scheme: Scheme,
     deployment: Arc<OnceLock<String>>,
     member: MemberId,
 }
@@ -89,6 +92,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
     }
     let shards = Shards {
         shards,
+        scheme: settings.scheme,
         deployment: Arc::default(),
         member,
     };
@@ -119,6 +123,14 @@ impl Shards {
     /// The number of shards, at least 1.
     pub fn num_shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// How keys are spread over them.
+    pub fn routing(&self) -> Routing {
+        Routing {
+            num_shards: self.num_shards(),
+            scheme: self.scheme,
+        }
     }
 
     /// Which proxy this process is, to the others.
@@ -214,8 +226,7 @@ impl Shards {
                 identity: identity.clone(),
             })
             .collect();
-        let found =
-            reconcile(&candidates, self.num_shards(), self.deployment()).map_err(OpenError)?;
+        let found = reconcile(&candidates, self.routing(), self.deployment()).map_err(OpenError)?;
         if reached.is_empty() {
             return Ok(());
         }
@@ -229,7 +240,7 @@ impl Shards {
             if identity.is_none() && !is_new {
                 tracing::warn!(shard = %shard.id, variable = %shard.variable, "a blank database joins a deployment that exists already; if this shard had data before, its URL is wrong");
             }
-            let own = Identity::of(&deployment, shard.id, self.num_shards());
+            let own = Identity::of(&deployment, shard.id, self.routing());
             match reached.establish(&own, identity.as_ref()).await {
                 Ok(()) => {
                     if shard.identity.set(own).is_ok() {

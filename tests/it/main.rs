@@ -11,6 +11,7 @@ mod expiry;
 mod fault_proxy;
 mod harness;
 mod identity;
+mod keyspace;
 mod layers;
 mod leftovers;
 mod malformed;

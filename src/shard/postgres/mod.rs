@@ -6,6 +6,7 @@ mod membership;
 mod orphan;
 mod outbox;
 mod pool;
+mod scan;
 mod schema;
 mod session;
 mod statements;

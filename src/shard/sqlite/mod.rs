@@ -6,6 +6,7 @@
 //! The clock is this process's. The file is locked for it, so no other clock has a say.
 
 mod membership;
+mod scan;
 mod schema;
 
 use std::collections::HashSet;
