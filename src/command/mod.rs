@@ -1,8 +1,12 @@
 //! What a command means: the table of commands ([`table`]), their options (`parse.rs`), and what a
 //! write does to a row ([`mutation`]). Pure: no sockets, no tasks.
 
+pub mod bits;
 pub mod control;
 pub mod glob;
+pub mod integers;
+pub mod lcs;
+pub mod long_double;
 pub mod mutation;
 mod parse;
 pub mod row;

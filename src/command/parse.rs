@@ -2,10 +2,12 @@
 //!
 //! The number of words was checked against the table before, so `[key]` and the like always match.
 
+pub(super) mod bits;
 pub(super) mod connection;
 mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
+pub(super) mod lcs;
 pub(super) mod server;
 pub(super) mod strings;
 
@@ -40,7 +42,7 @@ fn integer(bytes: &[u8]) -> Option<i64> {
     if canonical { text.parse().ok() } else { None }
 }
 
-fn integer_or_reject(bytes: &[u8]) -> Result<i64, Rejection> {
+pub(super) fn integer_or_reject(bytes: &[u8]) -> Result<i64, Rejection> {
     integer(bytes).ok_or_else(|| Rejection("ERR value is not an integer or out of range".into()))
 }
 

@@ -1,0 +1,71 @@
+//! The options of LCS.
+#![allow(dead_code)] // Until the table of commands names it.
+
+use bytes::Bytes;
+
+use super::{integer_or_reject, is, reject, syntax_error};
+use crate::command::{Rejection, wrong_arity};
+
+/// LCS key key [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lcs {
+    /// The first value.
+    pub a: Bytes,
+    /// The second value.
+    pub b: Bytes,
+    /// What is answered.
+    pub answer: LcsAnswer,
+}
+
+/// What an LCS answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LcsAnswer {
+    /// The subsequence.
+    String,
+    /// LEN: its length.
+    Length,
+    /// IDX: where it is.
+    Matches {
+        /// MINMATCHLEN: runs of fewer bytes are left out.
+        min: usize,
+        /// WITHMATCHLEN: each with its length.
+        with_length: bool,
+    },
+}
+
+pub(in crate::command) fn lcs(operands: &[Bytes]) -> Result<Lcs, Rejection> {
+    let [a, b, options @ ..] = operands else {
+        return Err(wrong_arity("lcs"));
+    };
+    let (mut length, mut indexes, mut with_length, mut min) = (false, false, false, 0);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        if is(option, "idx") {
+            indexes = true;
+        } else if is(option, "len") {
+            length = true;
+        } else if is(option, "withmatchlen") {
+            with_length = true;
+        } else if is(option, "minmatchlen")
+            && let Some(number) = options.next()
+        {
+            // A negative one is as good as none.
+            min = usize::try_from(integer_or_reject(number)?).unwrap_or(0);
+        } else {
+            return syntax_error();
+        }
+    }
+    if length && indexes {
+        return reject("ERR If you want both the length and indexes, please just use IDX.");
+    }
+    let answer = match (indexes, length) {
+        (true, _) => LcsAnswer::Matches { min, with_length },
+        (_, true) => LcsAnswer::Length,
+        _ => LcsAnswer::String,
+    };
+    Ok(Lcs {
+        a: a.clone(),
+        b: b.clone(),
+        answer,
+    })
+}
