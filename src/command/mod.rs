@@ -2,10 +2,13 @@
 //! answers ([`query`]), what a write does to a row ([`mutation`]) or to several ([`operation`]). Pure: no
 //! sockets, no tasks.
 
+pub mod bits;
 pub mod control;
 pub mod glob;
 mod integers;
 pub mod keyspace;
+pub mod lcs;
+mod long_double;
 pub mod mutation;
 pub mod operation;
 mod outcome;

@@ -3,12 +3,18 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::Outcome;
+use super::bits::field::{field, length_with};
+use super::bits::{self, FieldOperation};
 use super::integers::integer;
+use super::long_double::{self, LongDouble};
 use super::row::{Row, Stamp, Timestamp};
+use super::{Outcome, Rejection};
 
 /// The answer to what would make a value longer than a value may be.
 pub const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+/// The answer to a bit beyond the end of the longest value.
+pub const OFFSET: &str = "ERR bit offset is not an integer or out of range";
+pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// A change to one key.
@@ -42,6 +48,17 @@ pub enum Mutation {
     },
     /// INCR, DECR, INCRBY, DECRBY
     Increment(i64),
+    /// INCRBYFLOAT, by a number as it was given
+    IncrementFloat(Bytes),
+    /// SETBIT
+    SetBit {
+        /// Which bit.
+        offset: u64,
+        /// What it becomes.
+        bit: bool,
+    },
+    /// BITFIELD with writes
+    Fields(Vec<FieldOperation>),
 }
 
 /// The parts of a SET. <https://redis.io/docs/latest/commands/set/>
@@ -163,7 +180,12 @@ impl Mutation {
     pub fn may_create(&self) -> bool {
         match self {
             Mutation::Set(set) => set.condition != Some(Existence::Present),
-            Mutation::Append(_) | Mutation::Overwrite { .. } | Mutation::Increment(_) => true,
+            Mutation::Append(_)
+            | Mutation::Overwrite { .. }
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => true,
             Mutation::Delete
             | Mutation::Expire { .. }
             | Mutation::Persist
@@ -181,7 +203,10 @@ impl Mutation {
             | Mutation::GetAndExpire(_)
             | Mutation::Append(_)
             | Mutation::Overwrite { .. }
-            | Mutation::Increment(_) => true,
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => true,
         }
     }
 
@@ -203,7 +228,10 @@ impl Mutation {
             | Mutation::Persist
             | Mutation::TakeAway
             | Mutation::GetAndExpire(_)
-            | Mutation::Increment(_) => 0,
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => 0,
         }
     }
 }
@@ -252,6 +280,9 @@ pub fn apply(mutation: &Mutation, row: Option<&Row>, context: &Context) -> (Effe
         Mutation::Append(suffix) => append(suffix, row, context),
         Mutation::Overwrite { offset, bytes } => overwrite(*offset, bytes, row, context),
         Mutation::Increment(by) => increment(*by, row, context),
+        Mutation::IncrementFloat(by) => increment_float(by, row, context),
+        Mutation::SetBit { offset, bit } => set_bit(*offset, *bit, row, context),
+        Mutation::Fields(operations) => set_fields(operations, row, context),
     }
 }
 
@@ -368,6 +399,47 @@ fn increment(by: i64, row: Option<&Row>, context: &Context) -> (Effect, Outcome)
         Effect::Put(with_value(value, row, context)),
         Outcome::Integer(new),
     )
+}
+
+/// <https://redis.io/docs/latest/commands/incrbyfloat/>
+fn increment_float(by: &Bytes, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let stored = row.map(|row| &row.value[..]);
+    let sum = LongDouble::parse(by)
+        .ok_or(Rejection::late(NOT_A_FLOAT))
+        .and_then(|by| long_double::increment(stored, by));
+    match sum {
+        Ok(text) => {
+            let value = Bytes::from(text);
+            let put = with_value(value.clone(), row, context);
+            (Effect::Put(put), Outcome::Value(value))
+        }
+        Err(rejection) => (Effect::Keep, Outcome::Failed(rejection.text.into())),
+    }
+}
+
+fn set_bit(offset: u64, bit: bool, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    if bits::length_with(offset) > context.value_max as u64 {
+        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
+    }
+    let (value, before) = bits::set(row.map_or(&[], |row| &row.value), offset, bit);
+    let put = with_value(value.into(), row, context);
+    (Effect::Put(put), Outcome::Integer(before.into()))
+}
+
+fn set_fields(
+    operations: &[FieldOperation],
+    row: Option<&Row>,
+    context: &Context,
+) -> (Effect, Outcome) {
+    let length = length_with(operations).unwrap_or(0);
+    if length > context.value_max as u64 {
+        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
+    }
+    let (value, numbers) = field(row.map_or(&[], |row| &row.value), operations);
+    let effect = value.map_or(Effect::Keep, |value| {
+        Effect::Put(with_value(value.into(), row, context))
+    });
+    (effect, Outcome::numbers(numbers))
 }
 
 /// The rules of `expireGenericCommand` in Redis 7, in its order: conditions first, then the check

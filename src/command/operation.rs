@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 
-use super::Outcome;
 use super::mutation::{Mutation, Set};
 use super::query::Query;
 use super::row::{Row, Stamp};
 use super::rows::Rows;
+use super::{Outcome, bits};
 
 /// One step of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,15 @@ pub enum Many {
         to: Bytes,
         /// Whether `to` may exist.
         replace: bool,
+    },
+    /// BITOP
+    Combine {
+        /// AND, OR, XOR or NOT.
+        operator: bits::Operator,
+        /// The key that gets the result.
+        to: Bytes,
+        /// The keys whose values are combined.
+        from: Vec<Bytes>,
     },
     /// MULTI … EXEC
     Transaction {
@@ -145,6 +154,10 @@ impl Many {
                 tell(from, READ);
                 tell(to, LOOKED_AT);
             }
+            Many::Combine { to, from, .. } => {
+                from.iter().for_each(|key| tell(key, READ));
+                tell(to, LOOKED_AT);
+            }
             Many::Transaction { watched, steps } => {
                 watched.iter().for_each(|(key, _)| tell(key, LOOKED_AT));
                 for step in steps {
@@ -207,6 +220,7 @@ impl Many {
                 if_absent,
             } => rename(rows, from, to, *if_absent),
             Many::Copy { from, to, replace } => copy(rows, from, to, *replace),
+            Many::Combine { operator, to, from } => combine(rows, *operator, to, from),
             Many::Transaction { watched, steps } => {
                 let stamp = |key| rows.live(key).map(|row| row.stamp);
                 if watched.iter().any(|(key, then)| stamp(key) != *then) {
@@ -279,4 +293,20 @@ fn moved(rows: &Rows, from: &Bytes, to: &Bytes) -> Option<Row> {
         expires_at,
         stamp: Stamp::draw(),
     })
+}
+
+/// <https://redis.io/docs/latest/commands/bitop/>
+fn combine(rows: &mut Rows, operator: bits::Operator, to: &Bytes, from: &[Bytes]) -> Outcome {
+    let sources: Vec<_> = from
+        .iter()
+        .map(|key| rows.live(key).map(|row| &row.value[..]))
+        .collect();
+    let value = Bytes::from(bits::operator::combine(operator, &sources));
+    let length = value.len() as i64;
+    if value.is_empty() {
+        rows.apply(to, &Mutation::Delete);
+    } else {
+        rows.apply(to, &Mutation::Set(Set::plain(value)));
+    }
+    Outcome::Integer(length)
 }

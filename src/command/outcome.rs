@@ -30,4 +30,11 @@ impl Outcome {
     pub fn value_or_nil(value: Option<Bytes>) -> Self {
         value.map_or(Outcome::Nil, Outcome::Value)
     }
+
+    /// A list of numbers, or of [`Outcome::Nil`].
+    pub fn numbers(numbers: Vec<Option<i64>>) -> Self {
+        let numbers = numbers.into_iter();
+        let outcome = |number: Option<i64>| number.map_or(Outcome::Nil, Outcome::Integer);
+        Outcome::List(numbers.map(outcome).collect())
+    }
 }

@@ -2,10 +2,12 @@
 //!
 //! The number of words was checked against the table before, so `[key]` and the like always match.
 
+pub(super) mod bits;
 pub(super) mod connection;
 mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
+pub(super) mod lcs;
 pub(super) mod server;
 pub(super) mod strings;
 pub(super) mod transaction;

@@ -1,12 +1,16 @@
 //! What a read answers: a pure function of the rows of its keys.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Outcome;
+use super::bits::field::field;
+use super::bits::position::position;
+use super::bits::{self, Extent, FieldOperation, Range};
 use super::integers::integer;
 use super::row::Row;
+use super::{Outcome, Rejection, lcs};
 
 /// What is asked of one key or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,21 @@ pub enum Query {
     Length,
     /// GETRANGE, SUBSTR: from and to, both included; negative ones count from the end.
     Range(i64, i64),
+    /// GETBIT
+    Bit(u64),
+    /// BITCOUNT; the range, or what is wrong with it, which is answered only if the key exists.
+    BitCount(Result<Option<Range>, Rejection>),
+    /// BITPOS
+    BitPosition {
+        /// What is looked for.
+        bit: bool,
+        /// Where, or what is wrong with that, which is answered only if the key exists.
+        extent: Result<Extent, Rejection>,
+    },
+    /// BITFIELD without writes, BITFIELD_RO
+    Fields(Vec<FieldOperation>),
+    /// LCS
+    Lcs(LcsAnswer),
     /// OBJECT ENCODING: the encoding that Redis would choose for the value.
     Encoding,
     /// OBJECT REFCOUNT
@@ -37,6 +56,22 @@ pub enum Query {
     Frequency,
     /// MEMORY USAGE, with the length of the key
     MemoryUsage(usize),
+}
+
+/// What an LCS answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LcsAnswer {
+    /// The subsequence.
+    String,
+    /// LEN: its length.
+    Length,
+    /// IDX: where it is.
+    Matches {
+        /// MINMATCHLEN: runs of fewer bytes are left out.
+        min: usize,
+        /// WITHMATCHLEN: each with its length.
+        with_length: bool,
+    },
 }
 
 /// The unit in which a time is answered.
@@ -68,6 +103,11 @@ impl Query {
             | Query::Values
             | Query::Length
             | Query::Range(..)
+            | Query::Bit(_)
+            | Query::BitCount(_)
+            | Query::BitPosition { .. }
+            | Query::Fields(_)
+            | Query::Lcs(_)
             | Query::Encoding
             | Query::MemoryUsage(_) => true,
             Query::Count
@@ -109,9 +149,39 @@ impl Query {
             }),
             Query::Length => Outcome::Integer(first.map_or(0, |row| row.value.len() as i64)),
             Query::Range(from, to) => Outcome::Value(first.map_or_else(Bytes::new, |row| {
-                let (from, to) = range(row.value.len(), *from, *to);
+                let (from, to) = part(row.value.len(), *from, *to);
                 row.value.slice(from..to)
             })),
+            Query::Bit(offset) => Outcome::Integer(
+                first
+                    .is_some_and(|row| bits::get(&row.value, *offset))
+                    .into(),
+            ),
+            Query::BitCount(range) => match (first, range) {
+                (None, _) => Outcome::Integer(0),
+                (Some(row), Ok(range)) => Outcome::Integer(bits::count(&row.value, *range)),
+                (Some(_), Err(rejection)) => Outcome::Failed(rejection.text.clone().into()),
+            },
+            Query::BitPosition { bit, extent } => {
+                let value = first.map(|row| &row.value[..]);
+                match (value, extent) {
+                    (None, _) => Outcome::Integer(position(None, *bit, Extent::WHOLE)),
+                    (value, Ok(extent)) => Outcome::Integer(position(value, *bit, *extent)),
+                    (Some(_), Err(rejection)) => Outcome::Failed(rejection.text.clone().into()),
+                }
+            }
+            Query::Fields(operations) => {
+                let value = first.map_or(&[][..], |row| &row.value[..]);
+                let (_, numbers) = field(value, operations);
+                Outcome::numbers(numbers)
+            }
+            Query::Lcs(answer) => {
+                let value = |at: usize| match rows.get(at).copied().flatten() {
+                    Some(row) => &row.value[..],
+                    None => &[],
+                };
+                common(value(0), value(1), *answer)
+            }
             Query::Encoding => first.map_or(Outcome::Nil, |row| {
                 Outcome::Value(Bytes::from_static(encoding(&row.value).as_bytes()))
             }),
@@ -129,8 +199,35 @@ impl Query {
 
 const NO_FREQUENCY: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
+/// <https://redis.io/docs/latest/commands/lcs/>
+fn common(a: &[u8], b: &[u8], answer: LcsAnswer) -> Outcome {
+    if let Err(rejection) = lcs::check(a.len(), b.len()) {
+        return Outcome::Failed(rejection.text.into());
+    }
+    match answer {
+        LcsAnswer::String => Outcome::Value(lcs::string(a, b).into()),
+        LcsAnswer::Length => Outcome::Integer(lcs::length(a, b) as i64),
+        LcsAnswer::Matches { min, with_length } => {
+            let (matches, length) = lcs::matches(a, b, min);
+            let number = |number: usize| Outcome::Integer(number as i64);
+            let ends = |range: &RangeInclusive<usize>| {
+                Outcome::List(vec![number(*range.start()), number(*range.end())])
+            };
+            let matches = matches.iter().map(|found| {
+                let mut parts = vec![ends(&found.a), ends(&found.b)];
+                if with_length {
+                    parts.push(number(found.length));
+                }
+                Outcome::List(parts)
+            });
+            let matches = Outcome::List(matches.collect());
+            Outcome::Map(vec![("matches", matches), ("len", number(length))])
+        }
+    }
+}
+
 /// The bytes that GETRANGE means, as a half-open range within `length`.
-fn range(length: usize, from: i64, to: i64) -> (usize, usize) {
+fn part(length: usize, from: i64, to: i64) -> (usize, usize) {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     if from < 0 && to < 0 && from > to {
         return (0, 0);
@@ -179,8 +276,8 @@ mod tests {
             (i64::MIN, i64::MAX, (0, 5)),
             (i64::MAX, i64::MIN, (0, 0)),
         ] {
-            assert_eq!(range(5, from, to), expected, "{from} {to}");
+            assert_eq!(part(5, from, to), expected, "{from} {to}");
         }
-        assert_eq!(range(0, 0, -1), (0, 0));
+        assert_eq!(part(0, 0, -1), (0, 0));
     }
 }

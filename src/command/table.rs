@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::parse::{connection, keys, keyspace, server, strings, transaction};
+use super::parse::{bits, connection, keys, keyspace, lcs, server, strings, transaction};
 use super::{Command, Rejection};
 
 /// One command.
@@ -93,6 +93,11 @@ const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 pub const COMMANDS: &[Spec] = &[
     row("append", 3, STORE_FAST, ONE, "string", "2.0.0", "Appends a string to the value of a key. Creates the key if it doesn't exist.", strings::append),
     row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", connection::auth),
+    row("bitcount", -2, &["readonly"], ONE, "bitmap", "2.6.0", "Counts the number of set bits (population counting) in a string.", bits::bitcount),
+    row("bitfield", -2, STORE, ONE, "bitmap", "3.2.0", "Performs arbitrary bitfield integer operations on strings.", bits::bitfield),
+    row("bitfield_ro", -2, READ_FAST, ONE, "bitmap", "6.0.0", "Performs arbitrary read-only bitfield integer operations on strings.", bits::bitfield_ro),
+    row("bitop", -4, STORE, (2, -1, 1), "bitmap", "2.6.0", "Performs bitwise operations on multiple strings, and stores the result.", bits::bitop),
+    row("bitpos", -3, &["readonly"], ONE, "bitmap", "2.8.7", "Finds the first set (1) or clear (0) bit in a string.", bits::bitpos),
     row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", connection::client),
     row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", server::command),
     row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", server::config),
@@ -111,6 +116,7 @@ pub const COMMANDS: &[Spec] = &[
     row("flushall", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from all databases.", keyspace::flush),
     row("flushdb", -1, WRITE, NONE, "server", "1.0.0", "Removes all keys from the current database.", keyspace::flush),
     row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", strings::get),
+    row("getbit", 3, READ_FAST, ONE, "bitmap", "2.2.0", "Returns a bit value by offset.", bits::getbit),
     row("getdel", 2, WRITE_FAST, ONE, "string", "6.2.0", "Returns the string value of a key after deleting the key.", strings::getdel),
     row("getex", -2, WRITE_FAST, ONE, "string", "6.2.0", "Returns the string value of a key after setting its expiration time.", strings::getex),
     row("getrange", 4, &["readonly"], ONE, "string", "2.4.0", "Returns a substring of the string stored at a key.", strings::getrange),
@@ -118,8 +124,10 @@ pub const COMMANDS: &[Spec] = &[
     row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", connection::hello),
     row("incr", 2, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.", strings::incr),
     row("incrby", 3, STORE_FAST, ONE, "string", "1.0.0", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.", strings::incrby),
+    row("incrbyfloat", 3, STORE_FAST, ONE, "string", "2.6.0", "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist.", strings::incrbyfloat),
     row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
     row("keys", 2, READ, NONE, "generic", "1.0.0", "Returns all key names that match a pattern.", keyspace::keys),
+    row("lcs", -3, &["readonly"], TWO, "string", "7.0.0", "Finds the longest common substring.", lcs::lcs),
     row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
     row("msetnx", -3, STORE, PAIRS, "string", "1.0.1", "Atomically modifies the string values of one or more keys only when all keys don't exist.", strings::msetnx),
@@ -140,6 +148,7 @@ pub const COMMANDS: &[Spec] = &[
     row("scan", -2, READ, NONE, "generic", "2.8.0", "Iterates over the key names in the database.", keyspace::scan),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
+    row("setbit", 4, STORE, ONE, "bitmap", "2.2.0", "Sets or clears the bit at offset of the string value. Creates the key if it doesn't exist.", bits::setbit),
     row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),
     row("setnx", 3, STORE_FAST, ONE, "string", "1.0.0", "Set the string value of a key only when the key doesn't exist.", strings::setnx),
     row("setrange", 4, STORE, ONE, "string", "2.2.0", "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.", strings::setrange),

@@ -213,3 +213,13 @@ pub(in crate::command) fn decrby(operands: &[Bytes]) -> Parsed {
     };
     Ok(Command::Write(key.clone(), Mutation::Increment(by)))
 }
+
+pub(in crate::command) fn incrbyfloat(operands: &[Bytes]) -> Parsed {
+    let [key, by] = operands else {
+        return Err(wrong_arity("incrbyfloat"));
+    };
+    Ok(Command::Write(
+        key.clone(),
+        Mutation::IncrementFloat(by.clone()),
+    ))
+}
