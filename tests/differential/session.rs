@@ -319,12 +319,23 @@ impl Sessions<'_> {
         let [reference, ours] = &mut self.observer;
         reference.send(&sent);
         ours.send(&sent);
-        for command in &commands {
-            let (reference, ours) = (reference.read()?, ours.read()?);
-            if !compare::same(command, &reference, &ours, self.began.elapsed()) {
-                let text = told(0, command, &reference.to_string(), &ours.to_string());
-                return Err(format!("in the end, {text}"));
-            }
+        let replies: Result<Vec<(Frame, Frame)>, String> = commands
+            .iter()
+            .map(|_| Ok((reference.read()?, ours.read()?)))
+            .collect();
+        for (words, (reference, ours)) in commands.iter().zip(replies?) {
+            let pair = Pair {
+                backend: self.servers.backend,
+                words,
+                queued: &[],
+                reference: &reference,
+                ours: &ours,
+                absent_throughout: &[],
+            };
+            self.judge(&pair).map_err(|_| {
+                let text = told(0, words, &reference.to_string(), &ours.to_string());
+                format!("in the end, {text}")
+            })?;
         }
         Ok(())
     }
