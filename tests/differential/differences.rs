@@ -72,7 +72,7 @@ pub static DIFFERENCES: [Difference; 4] = [
         },
     ),
     difference(
-        "a deadline is kept in microseconds: one further away than 64 bits of them becomes the last there is",
+        "a row's deadline is a number of microseconds: what is too far away for it becomes some 146,000 years or more",
         After::Same,
         |pair| {
             let unit = match name(pair.words).as_str() {
@@ -136,8 +136,8 @@ fn spans_shards(pair: &Pair) -> bool {
     shards.len() > 1
 }
 
-/// What 2^63 microseconds are in milliseconds, without the time that has passed since 1970.
-const LAST_DEADLINE: i64 = i64::MAX / 1000 - (1 << 42);
+/// What 2^62 microseconds are in milliseconds. PostgreSQL's timestamps end in the year 294276.
+const LAST_DEADLINE: i64 = (1 << 62) / 1000 - (1 << 30);
 
 /// Whether it is a number of seconds or milliseconds that is nearly too large.
 fn is_near_overflow(word: &[u8]) -> bool {

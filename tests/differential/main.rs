@@ -30,7 +30,8 @@ use std::time::{Duration, Instant};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use self::generate::table::{Group, ROWS};
+use self::generate::table::Group::{self, Bits, Connection, Keys, Strings, Transactions};
+use self::generate::table::ROWS;
 use self::servers::Backend;
 
 /// One seed for all runs of `make test`.
@@ -43,10 +44,11 @@ const CASES_POSTGRES: u64 = 100;
 macro_rules! tests_over_each_backend {
     ($($name:ident: $groups:expr,)+) => {
         $(mod $name {
-            use super::{Backend, Group::*};
+            use super::*;
             #[test] fn embedded() { super::check(Backend::Embedded, $groups); }
             #[test] fn embedded_one_shard() { super::check(Backend::EmbeddedOneShard, $groups); }
             #[test] fn postgres() { super::check(Backend::Postgres, $groups); }
+            #[test] fn redis_itself() { super::check(Backend::RedisItself, $groups); }
         })+
     };
 }
@@ -62,7 +64,7 @@ tests_over_each_backend!(
 #[track_caller]
 fn check(backend: Backend, groups: &[Group]) {
     let usual = match backend {
-        Backend::Embedded | Backend::EmbeddedOneShard => CASES,
+        Backend::Embedded | Backend::EmbeddedOneShard | Backend::RedisItself => CASES,
         Backend::Postgres => CASES_POSTGRES,
     };
     let cases = variable("DIFFERENTIAL_CASES").unwrap_or(usual);
@@ -81,6 +83,24 @@ fn every_command_that_is_to_be_served_is() {
         .filter(|name| !servers.serves(name))
         .collect();
     assert!(missing.is_empty(), "not served: {missing:?}");
+}
+
+/// What is never answered but with an error is hardly tried.
+#[test]
+fn every_command_is_tried_with_and_without_mistakes() {
+    let groups = [Strings, Bits, Keys, Connection, Transactions];
+    draw(Backend::RedisItself, &groups, SEED, 1000).unwrap_or_else(|failure| panic!("{failure}"));
+    let servers = Backend::RedisItself.servers();
+    let tally = servers.tally();
+    for row in ROWS {
+        let (good, errors) = tally.get(row.name).copied().unwrap_or_default();
+        eprintln!("{}: {good} answers, {errors} errors", row.name);
+        assert!(
+            good > 0 && errors > 0,
+            "{}: {good} answers, {errors} errors",
+            row.name
+        );
+    }
 }
 
 /// As many cases as one likes, over all backends at the same time.
@@ -144,17 +164,11 @@ fn at_length() {
 const CHUNK: u64 = 200;
 
 const GROUPS_AT_LENGTH: [&[Group]; 5] = [
-    &[
-        Group::Strings,
-        Group::Bits,
-        Group::Keys,
-        Group::Connection,
-        Group::Transactions,
-    ],
-    &[Group::Strings],
-    &[Group::Bits],
-    &[Group::Keys],
-    &[Group::Strings, Group::Transactions],
+    &[Strings, Bits, Keys, Connection, Transactions],
+    &[Strings],
+    &[Bits],
+    &[Keys],
+    &[Strings, Transactions],
 ];
 
 const PROGRESS: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! A real redis-server and respgres side by side, over each of the backends. They are started once, and shared by all
 //! tests of the binary.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub enum Backend {
     Embedded,
     /// Three PostgreSQL databases, and Redis as the cache.
     Postgres,
+    /// No respgres: a second redis-server in its place. Whatever differs then is the tests' mistake.
+    RedisItself,
 }
 
 impl Backend {
@@ -36,10 +38,12 @@ impl Backend {
         static ONE: OnceLock<Mutex<Servers>> = OnceLock::new();
         static EMBEDDED: OnceLock<Mutex<Servers>> = OnceLock::new();
         static POSTGRES: OnceLock<Mutex<Servers>> = OnceLock::new();
+        static REDIS: OnceLock<Mutex<Servers>> = OnceLock::new();
         let servers = match self {
             Backend::EmbeddedOneShard => &ONE,
             Backend::Embedded => &EMBEDDED,
             Backend::Postgres => &POSTGRES,
+            Backend::RedisItself => &REDIS,
         };
         let servers = servers.get_or_init(|| Mutex::new(Servers::start(self)));
         // A test that failed leaves them as good as any other: each case begins with an empty database.
@@ -48,11 +52,29 @@ impl Backend {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn setup(self) -> Setup {
-        match self {
+    fn start(self) -> Tested {
+        let setup = match self {
             Backend::EmbeddedOneShard => Setup::embedded().shards(1),
             Backend::Embedded => Setup::embedded().shards(SHARDS),
             Backend::Postgres => Setup::postgres().shards(SHARDS),
+            Backend::RedisItself => return Tested::Redis(Reference::start()),
+        };
+        let setup = setup.env("MAX_VALUE_SIZE", &VALUE_MAX.to_string());
+        Tested::Respgres(Box::new(setup.start()))
+    }
+}
+
+/// What has to answer as the reference does.
+enum Tested {
+    Respgres(Box<Deployment>),
+    Redis(Reference),
+}
+
+impl Tested {
+    fn addr(&self) -> String {
+        match self {
+            Tested::Respgres(deployment) => deployment.resp_addr(),
+            Tested::Redis(server) => server.addr(),
         }
     }
 }
@@ -61,17 +83,15 @@ impl Backend {
 pub struct Servers {
     pub backend: Backend,
     reference: Reference,
-    respgres: Deployment,
+    tested: Tested,
     served: BTreeSet<String>,
+    tally: Mutex<BTreeMap<String, (u64, u64)>>,
 }
 
 impl Servers {
     fn start(backend: Backend) -> Servers {
-        let setup = backend
-            .setup()
-            .env("MAX_VALUE_SIZE", &VALUE_MAX.to_string());
-        let respgres = setup.start();
-        let served = Client::open(&respgres.resp_addr())
+        let tested = backend.start();
+        let served = Client::open(&tested.addr())
             .call(&[b"COMMAND", b"LIST"])
             .expect("a reply")
             .items()
@@ -84,8 +104,27 @@ impl Servers {
             backend,
             reference: Reference::start(),
             served: served.iter().map(name).collect(),
-            respgres,
+            tested,
+            tally: Mutex::default(),
         }
+    }
+
+    /// Counts a reply of the reference.
+    pub fn count(&self, name: String, is_error: bool) {
+        let mut tally = self
+            .tally
+            .lock()
+            .expect("no thread panics while it holds this");
+        let (good, errors) = tally.entry(name).or_default();
+        *(if is_error { errors } else { good }) += 1;
+    }
+
+    /// How often each command was answered, and how often with an error.
+    pub fn tally(&self) -> BTreeMap<String, (u64, u64)> {
+        self.tally
+            .lock()
+            .expect("no thread panics while it holds this")
+            .clone()
     }
 
     /// Whether respgres has this command.
@@ -98,9 +137,9 @@ impl Servers {
         Client::open(&self.reference.addr())
     }
 
-    /// A connection to respgres.
-    pub fn respgres(&self) -> Client {
-        Client::open(&self.respgres.resp_addr())
+    /// A connection to what is tested.
+    pub fn tested(&self) -> Client {
+        Client::open(&self.tested.addr())
     }
 }
 

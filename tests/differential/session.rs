@@ -7,7 +7,7 @@ use crate::case::{CONNECTIONS, Case, Sent, line};
 use crate::compare::{self, PAGES_MAX, name, scanned};
 use crate::differences::{After, Pair, meant};
 use crate::harness::encode;
-use crate::servers::Servers;
+use crate::servers::{Backend, Servers};
 use crate::wire::{Client, Frame};
 
 /// Two connections to each of the two servers.
@@ -30,12 +30,28 @@ struct Session {
 }
 
 impl Session {
+    /// Sends to the reference, to what is tested, or to both.
+    fn send(&mut self, bytes: &[u8], to: [bool; 2]) {
+        let clients = [&mut self.reference, &mut self.ours];
+        for (client, _) in clients
+            .into_iter()
+            .zip(to)
+            .filter(|(_, is_meant)| *is_meant)
+        {
+            client.send(bytes);
+        }
+    }
+
     /// Waits for what else was sent, so that it does not come about during the next case.
-    fn pass_over(&mut self, replies: usize, only_ours: bool) {
-        for _reply in 0..replies {
-            self.ours.read().ok();
-            if !only_ours {
-                self.reference.read().ok();
+    fn pass_over(&mut self, replies: usize, stepped: [bool; 2]) {
+        let clients = [&mut self.reference, &mut self.ours];
+        for (client, _) in clients
+            .into_iter()
+            .zip(stepped)
+            .filter(|(_, is_stepped)| !is_stepped)
+        {
+            for _reply in 0..replies {
+                client.read().ok();
             }
         }
     }
@@ -59,7 +75,7 @@ impl Sessions<'_> {
     fn open(servers: &Servers) -> Sessions<'_> {
         let session = || Session {
             reference: servers.reference(),
-            ours: servers.respgres(),
+            ours: servers.tested(),
             queued: None,
             watched_absent: Vec::new(),
         };
@@ -67,7 +83,7 @@ impl Sessions<'_> {
             servers,
             began: Instant::now(),
             sessions: [session(), session()],
-            observer: [servers.reference(), servers.respgres()],
+            observer: [servers.reference(), servers.tested()],
         }
     }
 
@@ -100,7 +116,11 @@ impl Sessions<'_> {
 
     /// What the reference has. That removes what has expired, which it would still count.
     fn reference_keys(&mut self) -> Result<BTreeSet<Vec<u8>>, String> {
-        let page = self.observer[0].call(&[b"SCAN", b"0", b"COUNT", b"1000000"])?;
+        let scan: &[&[u8]] = &[b"SCAN", b"0", b"COUNT", b"1000000"];
+        if self.servers.backend == Backend::RedisItself {
+            self.observer[1].call(scan)?;
+        }
+        let page = self.observer[0].call(scan)?;
         let (_cursor, keys) = scanned(&page).expect("a page");
         Ok(keys)
     }
@@ -121,24 +141,25 @@ impl Sessions<'_> {
             encode(&words)
         };
         let bytes: Vec<Vec<u8>> = commands.iter().map(encoded).collect();
-        self.sessions[connection].ours.send(&bytes.concat());
         // Pipelined or not is all the same to Redis, but between two commands it can be looked at.
-        let looked_at = commands.iter().any(|command| is_looked_at(command));
-        if !looked_at {
-            self.sessions[connection].reference.send(&bytes.concat());
-        }
+        let looked_at = commands.iter().any(is_looked_at);
+        let stepped = [
+            looked_at,
+            looked_at && self.servers.backend == Backend::RedisItself,
+        ];
+        self.sessions[connection].send(&bytes.concat(), stepped.map(|stepped| !stepped));
         for (number, (command, bytes)) in commands.iter().zip(&bytes).enumerate() {
             if looked_at {
                 if ["dbsize", "exec"].contains(&&*name(command)) {
                     self.reference_keys()?;
                 }
-                self.sessions[connection].reference.send(bytes);
+                self.sessions[connection].send(bytes, stepped);
             }
             let session = &mut self.sessions[connection];
             let (reference, ours) = (session.reference.read(), session.ours.read());
             let outcome = self.replies(connection, command, reference, ours);
             if outcome != Ok(After::Same) {
-                self.sessions[connection].pass_over(commands.len() - number - 1, looked_at);
+                self.sessions[connection].pass_over(commands.len() - number - 1, stepped);
                 return outcome;
             }
         }
@@ -162,6 +183,8 @@ impl Sessions<'_> {
                 return Err(told(connection, command, &text(reference), &text(ours)));
             }
         };
+        self.servers
+            .count(name(command), reference.error().is_some());
         let queued = self.note(connection, command, &reference)?;
         let absent_throughout = self.absent_throughout(connection, command)?;
         let pair = Pair {
