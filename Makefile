@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_VENV := $(TARGET)/bench-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench bench-curve bench-programs lint
+.PHONY: help run test soak differential bench bench-curve bench-programs lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,11 @@ run: ## build and run the proxy; embedded, unless the environment or .env says o
 test: ## install what the tests need (Debian 12), then run them all against real servers
 	@scripts/install-test-dependencies.sh
 	$(CARGO) test
+
+differential: ## generated commands beside a real Redis, over all backends; CASES=n for more than 100000
+	@scripts/install-test-dependencies.sh
+	DIFFERENTIAL_CASES=$(or $(CASES),100000) \
+		$(CARGO) test --profile soak --test differential -- --ignored --nocapture at_length
 
 soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for another length
 	@scripts/install-test-dependencies.sh
