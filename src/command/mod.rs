@@ -118,6 +118,22 @@ impl Command {
         }
     }
 
+    /// The bytes that a value has to have for the bits that it names; 0 if it names none.
+    pub fn bits_reach(&self) -> u64 {
+        match self {
+            Command::Read(_, Query::Bit(offset))
+            | Command::Write(_, Mutation::SetBit { offset, .. }) => bits::length_with(*offset),
+            Command::Read(_, Query::Fields(operations))
+            | Command::Write(_, Mutation::Fields(operations)) => {
+                let reach = operations
+                    .iter()
+                    .map(|operation| operation.first_byte() + 1);
+                reach.max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
     /// Length of the longest value that it brings along, in bytes.
     pub fn longest_value(&self) -> usize {
         match self {

@@ -10,6 +10,7 @@ use super::Server;
 use super::clients::Client;
 use super::segment::Segment;
 use super::session::{Session, help};
+use crate::command::mutation::OFFSET;
 use crate::command::{Command, Control, Rejection, Transaction, table};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
@@ -62,13 +63,17 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
         };
         let command = Command::parse(&words)
             .and_then(|command| within_limits(command, server.settings.value_max));
-        if session.transaction.takes(&command) {
+        if session.transaction.takes(&command) && !is_exec(&words) {
             let weight = words.iter().map(Bytes::len).sum();
             segment.push(session.transaction.queue(command, weight));
             continue;
         }
         let command = match command {
             Ok(command) => command,
+            Err(rejection) if rejection.is_early && is_exec(&words) => {
+                segment.push(session.transaction.abort(&rejection.text));
+                continue;
+            }
             Err(rejection) => {
                 segment.push(Reply::Error(rejection.text));
                 continue;
@@ -145,6 +150,12 @@ fn is_http(words: &[Bytes]) -> bool {
     })
 }
 
+fn is_exec(words: &[Bytes]) -> bool {
+    words
+        .first()
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
+}
+
 /// A command whose keys and values are within their limits.
 fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejection> {
     let mut longest_key = 0;
@@ -159,6 +170,9 @@ fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejectio
         return Err(Rejection::early(format!(
             "ERR a value of {longest_value} bytes is over the limit of {value_max} bytes (MAX_VALUE_SIZE); nothing was done"
         )));
+    }
+    if command.bits_reach() > value_max as u64 {
+        return Err(Rejection::late(OFFSET));
     }
     Ok(command)
 }
