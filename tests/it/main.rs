@@ -13,6 +13,7 @@ mod harness;
 mod identity;
 mod layers;
 mod leftovers;
+mod libraries;
 mod malformed;
 mod membership;
 mod outbox;
