@@ -28,12 +28,18 @@ async def connect(client, new):
 
 async def errors(client, new):
     await client.set("word", "one")
-    for command in (["NOSUCH"], ["GET"], ["INCR", "word"], ["SET", "word", "two", "PX", "0"]):
+    for command, text in [
+        (["NOSUCH"], "unknown command 'NOSUCH'"),
+        (["GET"], "wrong number of arguments for 'get' command"),
+        (["INCR", "word"], "value is not an integer or out of range"),
+        (["SET", "word", "two", "PX", "0"], "invalid expire time in 'set' command"),
+    ]:
         try:
             await client.execute_command(*command)
-        except ResponseError:
-            continue
-        raise AssertionError(f"{command} got no error")
+        except ResponseError as error:
+            assert text in str(error), error
+        else:
+            raise AssertionError(f"{command} got no error")
     assert await client.get("word") == b"one"
 
 

@@ -72,7 +72,7 @@ fn a_transaction_is_atomic(setup: Setup) {
             .cmd("NOSUCH")
             .exec(&mut it)
             .unwrap_err();
-        assert!(error.to_string().contains("EXECABORT"), "{error}");
+        assert!(error.to_string().contains("aborted"), "{error}");
         assert_eq!(TypedCommands::get(&mut it, "key").unwrap().unwrap(), "2");
     }
 }
