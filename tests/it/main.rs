@@ -14,6 +14,7 @@ mod identity;
 mod keyspace;
 mod layers;
 mod leftovers;
+mod libraries;
 mod malformed;
 mod membership;
 mod outbox;
