@@ -30,6 +30,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod transactions;
 mod unknown_outcomes;
 mod upgrading;
 mod view;
