@@ -85,12 +85,13 @@ impl Rejection {
 }
 
 impl Command {
-    /// Understands the words of a request; `args` has at least one.
+    /// Understands the words of a request; `args` has at least one. `value_max` is the length of the
+    /// longest value, in bytes: what Redis calls `proto-max-bulk-len`.
     ///
     /// # Errors
     ///
     /// The command is unknown, has the wrong number of arguments, or an option is wrong.
-    pub fn parse(args: &[Bytes]) -> Result<Command, Rejection> {
+    pub fn parse(args: &[Bytes], value_max: usize) -> Result<Command, Rejection> {
         let (name, operands) = args
             .split_first()
             .ok_or_else(|| Rejection::early("ERR empty command"))?;
@@ -98,7 +99,10 @@ impl Command {
         if !spec.accepts(args.len()) {
             return Err(wrong_arity(spec.name));
         }
-        (spec.parse)(operands)
+        match spec.parse {
+            table::Parse::Plain(parse) => parse(operands),
+            table::Parse::Bounded(parse) => parse(operands, value_max),
+        }
     }
 
     /// Tells each key of a command on data.
@@ -115,22 +119,6 @@ impl Command {
             | Command::Help(_)
             | Command::Keyspace(_)
             | Command::Control(_) => {}
-        }
-    }
-
-    /// The bytes that a value has to have for the bits that it names; 0 if it names none.
-    pub fn bits_reach(&self) -> u64 {
-        match self {
-            Command::Read(_, Query::Bit(offset))
-            | Command::Write(_, Mutation::SetBit { offset, .. }) => bits::length_with(*offset),
-            Command::Read(_, Query::Fields(operations))
-            | Command::Write(_, Mutation::Fields(operations)) => {
-                let reach = operations
-                    .iter()
-                    .map(|operation| operation.first_byte() + 1);
-                reach.max().unwrap_or(0)
-            }
-            _ => 0,
         }
     }
 

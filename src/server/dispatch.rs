@@ -10,7 +10,6 @@ use super::Server;
 use super::clients::Client;
 use super::segment::Segment;
 use super::session::{Session, help};
-use crate::command::mutation::OFFSET;
 use crate::command::{Command, Control, Rejection, Transaction, table};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
@@ -61,8 +60,9 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 continue;
             }
         };
-        let command = Command::parse(&words)
-            .and_then(|command| within_limits(command, server.settings.value_max));
+        let value_max = server.settings.value_max;
+        let command =
+            Command::parse(&words, value_max).and_then(|command| within_limits(command, value_max));
         if session.transaction.takes(&command) && !is_exec(&words) {
             let weight = words.iter().map(Bytes::len).sum();
             segment.push(session.transaction.queue(command, weight));
@@ -170,9 +170,6 @@ fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejectio
         return Err(Rejection::early(format!(
             "ERR a value of {longest_value} bytes is over the limit of {value_max} bytes (MAX_VALUE_SIZE); nothing was done"
         )));
-    }
-    if command.bits_reach() > value_max as u64 {
-        return Err(Rejection::late(OFFSET));
     }
     Ok(command)
 }

@@ -110,11 +110,6 @@ impl FieldOperation {
         !matches!(self, FieldOperation::Get { .. })
     }
 
-    /// The byte in which its field begins.
-    pub fn first_byte(&self) -> u64 {
-        self.field().1 / 8
-    }
-
     fn field(&self) -> (FieldType, u64) {
         match *self {
             FieldOperation::Get { kind, offset }
