@@ -85,12 +85,13 @@ impl Rejection {
 }
 
 impl Command {
-    /// Understands the words of a request; `args` has at least one.
+    /// Understands the words of a request; `args` has at least one. `value_max` is the length of the
+    /// longest value, in bytes: what Redis calls `proto-max-bulk-len`.
     ///
     /// # Errors
     ///
     /// The command is unknown, has the wrong number of arguments, or an option is wrong.
-    pub fn parse(args: &[Bytes]) -> Result<Command, Rejection> {
+    pub fn parse(args: &[Bytes], value_max: usize) -> Result<Command, Rejection> {
         let (name, operands) = args
             .split_first()
             .ok_or_else(|| Rejection::early("ERR empty command"))?;
@@ -98,7 +99,10 @@ impl Command {
         if !spec.accepts(args.len()) {
             return Err(wrong_arity(spec.name));
         }
-        (spec.parse)(operands)
+        match spec.parse {
+            table::Parse::Plain(parse) => parse(operands),
+            table::Parse::Bounded(parse) => parse(operands, value_max),
+        }
     }
 
     /// Tells each key of a command on data.

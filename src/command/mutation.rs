@@ -35,8 +35,9 @@ pub enum Mutation {
     Persist,
     /// GETDEL: the answer is the value.
     TakeAway,
-    /// GETEX with an option: the answer is the value. Without a deadline, the key is made to stay.
-    GetAndExpire(Option<Deadline>),
+    /// GETEX with an option: the answer is the value. Without a deadline, the key is made to stay. What
+    /// is wrong with the deadline is answered only if the key exists.
+    GetAndExpire(Result<Option<Deadline>, Rejection>),
     /// APPEND
     Append(Bytes),
     /// SETRANGE
@@ -274,7 +275,10 @@ pub fn apply(mutation: &Mutation, row: Option<&Row>, context: &Context) -> (Effe
             None => (Effect::Keep, Outcome::Nil),
         },
         Mutation::GetAndExpire(deadline) => match row {
-            Some(row) => get_and_expire(row, *deadline, context),
+            Some(row) => match deadline {
+                Ok(deadline) => get_and_expire(row, *deadline, context),
+                Err(rejection) => (Effect::Keep, Outcome::Failed(rejection.text.clone().into())),
+            },
             None => (Effect::Keep, Outcome::Nil),
         },
         Mutation::Append(suffix) => append(suffix, row, context),

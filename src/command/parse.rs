@@ -78,7 +78,7 @@ mod tests {
             .split(' ')
             .map(|word| Bytes::copy_from_slice(word.as_bytes()))
             .collect();
-        Command::parse(&args).map_err(|rejection| rejection.text)
+        Command::parse(&args, 1024).map_err(|rejection| rejection.text)
     }
 
     fn expiry(line: &str) -> SetExpiry {

@@ -92,6 +92,9 @@ impl Unit {
     }
 }
 
+/// Redis has the integers below this once for all keys (`OBJ_SHARED_INTEGERS`).
+const SHARED_INTEGERS: i64 = 10_000;
+
 /// Bytes that a row and its index entry take beside key and value, in PostgreSQL.
 const ROW_OVERHEAD: usize = 112;
 
@@ -109,12 +112,12 @@ impl Query {
             | Query::Fields(_)
             | Query::Lcs(_)
             | Query::Encoding
+            | Query::ReferenceCount
             | Query::MemoryUsage(_) => true,
             Query::Count
             | Query::Type
             | Query::TimeToLive(_)
             | Query::ExpireTime(_)
-            | Query::ReferenceCount
             | Query::IdleTime
             | Query::Frequency => false,
         }
@@ -185,7 +188,12 @@ impl Query {
             Query::Encoding => first.map_or(Outcome::Nil, |row| {
                 Outcome::Value(Bytes::from_static(encoding(&row.value).as_bytes()))
             }),
-            Query::ReferenceCount => first.map_or(Outcome::Nil, |_| Outcome::Integer(1)),
+            Query::ReferenceCount => first.map_or(Outcome::Nil, |row| {
+                Outcome::Integer(match integer(&row.value) {
+                    Some(0..SHARED_INTEGERS) => i32::MAX.into(),
+                    _ => 1,
+                })
+            }),
             Query::IdleTime => first.map_or(Outcome::Nil, |_| Outcome::Integer(0)),
             Query::Frequency => {
                 first.map_or(Outcome::Nil, |_| Outcome::Failed(NO_FREQUENCY.into()))

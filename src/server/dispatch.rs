@@ -60,15 +60,20 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 continue;
             }
         };
-        let command = Command::parse(&words)
-            .and_then(|command| within_limits(command, server.settings.value_max));
-        if session.transaction.takes(&command) {
+        let value_max = server.settings.value_max;
+        let command =
+            Command::parse(&words, value_max).and_then(|command| within_limits(command, value_max));
+        if session.transaction.takes(&command) && !is_exec(&words) {
             let weight = words.iter().map(Bytes::len).sum();
             segment.push(session.transaction.queue(command, weight));
             continue;
         }
         let command = match command {
             Ok(command) => command,
+            Err(rejection) if rejection.is_early && is_exec(&words) => {
+                segment.push(session.transaction.abort(&rejection.text));
+                continue;
+            }
             Err(rejection) => {
                 segment.push(Reply::Error(rejection.text));
                 continue;
@@ -149,6 +154,12 @@ fn is_http(words: &[Bytes]) -> bool {
     words.first().is_some_and(|name| {
         name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
     })
+}
+
+fn is_exec(words: &[Bytes]) -> bool {
+    words
+        .first()
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
 }
 
 /// A command whose keys and values are within their limits.

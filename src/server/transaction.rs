@@ -124,6 +124,15 @@ impl Transaction {
         Reply::OK
     }
 
+    /// EXEC with a wrong number of words: nothing is done.
+    pub(super) fn abort(&mut self, mistake: &str) -> Reply {
+        *self = Self::default();
+        let mistake = mistake.strip_prefix("ERR ").unwrap_or(mistake);
+        Reply::Error(format!(
+            "EXECABORT Transaction discarded because of: {mistake}"
+        ))
+    }
+
     /// UNWATCH
     pub(super) fn unwatch(&mut self) -> Reply {
         self.watched.clear();

@@ -11,22 +11,19 @@ use crate::command::bits::{Extent, FieldOperation, FieldType, Operator, Overflow
 use crate::command::mutation::{Mutation, OFFSET};
 use crate::command::{Command, Many, Query, Rejection, wrong_arity};
 
-/// The bits of a value of 512 MB (proto-max-bulk-len of Redis by default).
-const OFFSET_END: i64 = 512 * 1024 * 1024 * 8;
-
-pub(in crate::command) fn getbit(operands: &[Bytes]) -> Parsed {
+pub(in crate::command) fn getbit(operands: &[Bytes], value_max: usize) -> Parsed {
     let [key, bit] = operands else {
         return Err(wrong_arity("getbit"));
     };
-    let query = Query::Bit(offset(bit)?);
+    let query = Query::Bit(offset(bit, value_max)?);
     Ok(Command::Read(smallvec![key.clone()], query))
 }
 
-pub(in crate::command) fn setbit(operands: &[Bytes]) -> Parsed {
+pub(in crate::command) fn setbit(operands: &[Bytes], value_max: usize) -> Parsed {
     let [key, at, bit] = operands else {
         return Err(wrong_arity("setbit"));
     };
-    let offset = offset(at)?;
+    let offset = offset(at, value_max)?;
     let bit = match integer(bit) {
         Some(0) => false,
         Some(1) => true,
@@ -123,11 +120,11 @@ pub(in crate::command) fn bitop(operands: &[Bytes]) -> Parsed {
     }))
 }
 
-pub(in crate::command) fn bitfield(operands: &[Bytes]) -> Parsed {
+pub(in crate::command) fn bitfield(operands: &[Bytes], value_max: usize) -> Parsed {
     let [key, words @ ..] = operands else {
         return Err(wrong_arity("bitfield"));
     };
-    let operations = field_operations(words)?;
+    let operations = field_operations(words, value_max)?;
     if operations.iter().any(FieldOperation::writes) {
         return Ok(Command::Write(key.clone(), Mutation::Fields(operations)));
     }
@@ -135,11 +132,11 @@ pub(in crate::command) fn bitfield(operands: &[Bytes]) -> Parsed {
     Ok(Command::Read(smallvec![key.clone()], query))
 }
 
-pub(in crate::command) fn bitfield_ro(operands: &[Bytes]) -> Parsed {
+pub(in crate::command) fn bitfield_ro(operands: &[Bytes], value_max: usize) -> Parsed {
     let [key, words @ ..] = operands else {
         return Err(wrong_arity("bitfield_ro"));
     };
-    let operations = field_operations(words)?;
+    let operations = field_operations(words, value_max)?;
     if operations.iter().any(FieldOperation::writes) {
         return reject("ERR BITFIELD_RO only supports the GET subcommand");
     }
@@ -147,19 +144,22 @@ pub(in crate::command) fn bitfield_ro(operands: &[Bytes]) -> Parsed {
     Ok(Command::Read(smallvec![key.clone()], query))
 }
 
-fn field_operations(mut words: &[Bytes]) -> Result<Vec<FieldOperation>, Rejection> {
+fn field_operations(
+    mut words: &[Bytes],
+    value_max: usize,
+) -> Result<Vec<FieldOperation>, Rejection> {
     let mut operations = Vec::new();
     let mut overflow = Overflow::Wrap;
     loop {
         words = match words {
             [] => return Ok(operations),
             [name, kind, at, rest @ ..] if is(name, "get") => {
-                let (kind, offset) = place(kind, at)?;
+                let (kind, offset) = place(kind, at, value_max)?;
                 operations.push(FieldOperation::Get { kind, offset });
                 rest
             }
             [name, kind, at, value, rest @ ..] if is(name, "set") => {
-                let (kind, offset) = place(kind, at)?;
+                let (kind, offset) = place(kind, at, value_max)?;
                 operations.push(FieldOperation::Set {
                     kind,
                     offset,
@@ -169,7 +169,7 @@ fn field_operations(mut words: &[Bytes]) -> Result<Vec<FieldOperation>, Rejectio
                 rest
             }
             [name, kind, at, by, rest @ ..] if is(name, "incrby") => {
-                let (kind, offset) = place(kind, at)?;
+                let (kind, offset) = place(kind, at, value_max)?;
                 operations.push(FieldOperation::Increment {
                     kind,
                     offset,
@@ -197,14 +197,15 @@ fn overflow_named(word: &Bytes) -> Result<Overflow, Rejection> {
 }
 
 /// The type and the offset of a field; an offset `#n` is the n-th field of that type.
-fn place(kind: &Bytes, at: &Bytes) -> Result<(FieldType, u64), Rejection> {
+fn place(kind: &Bytes, at: &Bytes, value_max: usize) -> Result<(FieldType, u64), Rejection> {
     let kind = field_type(kind)?;
     let offset = match at.strip_prefix(b"#") {
         // Redis multiplies without a look at overflow, so that some far-off fields are the first.
         Some(nth) => {
-            checked_offset(integer(nth).map(|nth| nth.wrapping_mul(i64::from(kind.bits()))))?
+            let first = integer(nth).map(|nth| nth.wrapping_mul(i64::from(kind.bits())));
+            checked_offset(first, value_max)?
         }
-        None => offset(at)?,
+        None => offset(at, value_max)?,
     };
     Ok((kind, offset))
 }
@@ -224,13 +225,13 @@ fn field_type(word: &Bytes) -> Result<FieldType, Rejection> {
         })
 }
 
-fn offset(word: &[u8]) -> Result<u64, Rejection> {
-    checked_offset(integer(word))
+fn offset(word: &[u8], value_max: usize) -> Result<u64, Rejection> {
+    checked_offset(integer(word), value_max)
 }
 
-fn checked_offset(offset: Option<i64>) -> Result<u64, Rejection> {
+fn checked_offset(offset: Option<i64>, value_max: usize) -> Result<u64, Rejection> {
     offset
-        .filter(|offset| (0..OFFSET_END).contains(offset))
         .and_then(|offset| u64::try_from(offset).ok())
+        .filter(|offset| offset / 8 < value_max as u64)
         .ok_or_else(|| Rejection::late(OFFSET))
 }

@@ -136,8 +136,10 @@ pub(in crate::command) fn getex(operands: &[Bytes]) -> Parsed {
         }
     }
     let deadline = match expiry {
-        Some((unit, amount)) => Some(unit.deadline(integer_or_reject(amount)?, "getex")?),
-        None if persist => None,
+        Some((unit, amount)) => integer_or_reject(amount)
+            .and_then(|amount| unit.deadline(amount, "getex"))
+            .map(Some),
+        None if persist => Ok(None),
         None => return read(&operands[..1], "getex", Query::Value),
     };
     Ok(Command::Write(

@@ -18,25 +18,35 @@ pub fn cases(groups: &[Group], serves: impl Fn(&str) -> bool) -> BoxedStrategy<C
         let rows = ROWS.iter().filter(|row| row.group == group);
         rows.filter(|row| serves(row.name)).collect()
     };
-    // The groups come about as often as each other, however many commands each has.
-    let rows: Vec<(u32, BoxedStrategy<Words>)> = std::iter::once(&Group::Basic)
-        .chain(groups)
-        .map(|group| chosen(*group))
-        .flat_map(|rows| {
+    // The groups come as often as each other, however many commands each has; but for what is about no key.
+    let of_groups = |groups: &[Group]| -> Vec<(u32, BoxedStrategy<Words>)> {
+        let mut commands = Vec::new();
+        for group in groups {
+            let share = match group {
+                Group::Connection | Group::Transactions => 250,
+                _ => 1000,
+            };
+            let rows = chosen(*group);
             let total: u32 = rows.iter().map(|row| row.weight).sum();
-            let scaled = move |row: &Row| row.weight * 1000 / total;
-            rows.into_iter().map(move |row| (scaled(row), command(row)))
-        })
-        .collect();
-    let mut commands = rows;
+            commands.extend(
+                rows.iter()
+                    .map(|row| (row.weight * share / total, command(row))),
+            );
+        }
+        commands
+    };
+    let mut all = of_groups(&[&[Group::Basic], groups].concat());
     if groups.contains(&Group::Connection) {
-        commands.push((200, unserved()));
+        all.push((100, unserved()));
     }
-    let commands = Union::new_weighted(commands).boxed();
+    let commands = Union::new_weighted(all).boxed();
+    let about_keys = |group: &Group| ![Group::Connection, Group::Transactions].contains(group);
+    let data: Vec<Group> = groups.iter().copied().filter(about_keys).collect();
+    let data = Union::new_weighted(of_groups(&[&[Group::Basic], &data[..]].concat())).boxed();
 
     let mut parts = vec![(6, vec(pipeline(&commands), 1..2).boxed())];
     if groups.contains(&Group::Transactions) && serves("multi") {
-        parts.push((4, transaction(&commands)));
+        parts.push((4, transaction(&data)));
     }
     let pipelines = vec(Union::new_weighted(parts), 1..8).prop_map(|parts| parts.concat());
     let pipelines = match far(&serves) {
