@@ -2,6 +2,7 @@
 //!
 //! The number of words was checked against the table before, so `[key]` and the like always match.
 
+pub(super) mod bitfield;
 pub(super) mod bits;
 pub(super) mod connection;
 mod expiry;

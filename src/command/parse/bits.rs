@@ -1,4 +1,4 @@
-//! SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP, BITFIELD.
+//! SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP; BITFIELD is in `bitfield.rs`.
 //!
 //! Redis looks at the ranges of BITCOUNT and BITPOS only when the key exists: what is wrong with one
 //! is kept beside the command until that is known.
@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::{integer, integer_or_reject, is, reject, syntax_error};
-use crate::command::bits::{Extent, FieldOperation, FieldType, Operator, Overflow, Range, Unit};
+use crate::command::bits::{Extent, Operator, Range, Unit};
 use crate::command::{Rejection, wrong_arity};
 
 /// The bits of a value of 512 MB (proto-max-bulk-len of Redis by default).
@@ -62,15 +62,6 @@ pub struct BitOp {
     pub destination: Bytes,
     /// What is combined.
     pub sources: Vec<Bytes>,
-}
-
-/// BITFIELD key [operation …], BITFIELD_RO
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BitField {
-    /// The key.
-    pub key: Bytes,
-    /// What is done, in this order.
-    pub operations: Vec<FieldOperation>,
 }
 
 pub(in crate::command) fn getbit(operands: &[Bytes]) -> Result<GetBit, Rejection> {
@@ -189,115 +180,99 @@ pub(in crate::command) fn bitop(operands: &[Bytes]) -> Result<BitOp, Rejection> 
     })
 }
 
-pub(in crate::command) fn bitfield(operands: &[Bytes]) -> Result<BitField, Rejection> {
-    let [key, words @ ..] = operands else {
-        return Err(wrong_arity("bitfield"));
-    };
-    Ok(BitField {
-        key: key.clone(),
-        operations: field_operations(words)?,
-    })
-}
-
-pub(in crate::command) fn bitfield_ro(operands: &[Bytes]) -> Result<BitField, Rejection> {
-    let [key, words @ ..] = operands else {
-        return Err(wrong_arity("bitfield_ro"));
-    };
-    let operations = field_operations(words)?;
-    if operations.iter().any(FieldOperation::writes) {
-        return reject("ERR BITFIELD_RO only supports the GET subcommand");
-    }
-    Ok(BitField {
-        key: key.clone(),
-        operations,
-    })
-}
-
-fn field_operations(mut words: &[Bytes]) -> Result<Vec<FieldOperation>, Rejection> {
-    let mut operations = Vec::new();
-    let mut overflow = Overflow::Wrap;
-    loop {
-        words = match words {
-            [] => return Ok(operations),
-            [name, kind, at, rest @ ..] if is(name, "get") => {
-                let (kind, offset) = place(kind, at)?;
-                operations.push(FieldOperation::Get { kind, offset });
-                rest
-            }
-            [name, kind, at, value, rest @ ..] if is(name, "set") => {
-                let (kind, offset) = place(kind, at)?;
-                operations.push(FieldOperation::Set {
-                    kind,
-                    offset,
-                    value: integer_or_reject(value)?,
-                    overflow,
-                });
-                rest
-            }
-            [name, kind, at, by, rest @ ..] if is(name, "incrby") => {
-                let (kind, offset) = place(kind, at)?;
-                operations.push(FieldOperation::Increment {
-                    kind,
-                    offset,
-                    by: integer_or_reject(by)?,
-                    overflow,
-                });
-                rest
-            }
-            [name, named, rest @ ..] if is(name, "overflow") => {
-                overflow = overflow_named(named)?;
-                rest
-            }
-            _ => return syntax_error(),
-        };
-    }
-}
-
-fn overflow_named(word: &Bytes) -> Result<Overflow, Rejection> {
-    match word {
-        word if is(word, "wrap") => Ok(Overflow::Wrap),
-        word if is(word, "sat") => Ok(Overflow::Sat),
-        word if is(word, "fail") => Ok(Overflow::Fail),
-        _ => reject("ERR Invalid OVERFLOW type specified"),
-    }
-}
-
-/// The type and the offset of a field; an offset `#n` is the n-th field of that type.
-fn place(kind: &Bytes, at: &Bytes) -> Result<(FieldType, u64), Rejection> {
-    let kind = field_type(kind)?;
-    let offset = match at.strip_prefix(b"#") {
-        // Redis multiplies without a look at overflow, so that some far-off fields are the first.
-        Some(nth) => {
-            checked_offset(integer(nth).map(|nth| nth.wrapping_mul(i64::from(kind.bits()))))?
-        }
-        None => offset(at)?,
-    };
-    Ok((kind, offset))
-}
-
-fn field_type(word: &Bytes) -> Result<FieldType, Rejection> {
-    let (signed, bits) = match word.split_first() {
-        Some((b'i', bits)) => (true, integer(bits)),
-        Some((b'u', bits)) => (false, integer(bits)),
-        _ => (true, None),
-    };
-    bits.and_then(|bits| FieldType::new(signed, u8::try_from(bits).ok()?))
-        .ok_or_else(|| {
-            Rejection(
-                "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not \
-                 supported but i64 is."
-                    .into(),
-            )
-        })
-}
-
-fn offset(word: &[u8]) -> Result<u64, Rejection> {
+pub(super) fn offset(word: &[u8]) -> Result<u64, Rejection> {
     checked_offset(integer(word))
 }
 
-fn checked_offset(offset: Option<i64>) -> Result<u64, Rejection> {
+pub(super) fn checked_offset(offset: Option<i64>) -> Result<u64, Rejection> {
     offset
         .filter(|offset| (0..OFFSET_END).contains(offset))
         .and_then(|offset| u64::try_from(offset).ok())
         .ok_or_else(|| Rejection("ERR bit offset is not an integer or out of range".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<Bytes> {
+        line.split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect()
+    }
+
+    /// The mistake in a line, or in the part of it that Redis reads only if the key exists.
+    fn mistake(line: &str) -> Option<String> {
+        let words = words(line);
+        let (name, operands) = words.split_first().unwrap();
+        let parsed = match &name[..] {
+            b"getbit" => getbit(operands).map(drop),
+            b"setbit" => setbit(operands).map(drop),
+            b"bitcount" => bitcount(operands).and_then(|parsed| parsed.range.map(drop)),
+            b"bitpos" => bitpos(operands).and_then(|parsed| parsed.extent.map(drop)),
+            b"bitop" => bitop(operands).map(drop),
+            other => panic!("{other:?}"),
+        };
+        parsed.err().map(|rejection| rejection.0)
+    }
+
+    const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
+    const NOT_OFFSET: &str = "ERR bit offset is not an integer or out of range";
+    const NOT_BIT: &str = "ERR bit is not an integer or out of range";
+    const SYNTAX: &str = "ERR syntax error";
+
+    /// Redis 7.0.15, after SET k abc.
+    #[test]
+    fn mistakes_are_those_of_redis() {
+        for (line, expected) in [
+            ("getbit k 4294967295", None),
+            ("getbit k 4294967296", Some(NOT_OFFSET)),
+            ("getbit k -1", Some(NOT_OFFSET)),
+            ("getbit k #1", Some(NOT_OFFSET)),
+            ("setbit k x x", Some(NOT_OFFSET)),
+            ("setbit k 1 x", Some(NOT_BIT)),
+            ("setbit k 1 2", Some(NOT_BIT)),
+            ("setbit k 1 -1", Some(NOT_BIT)),
+            ("setbit k 1 1", None),
+            ("bitcount k", None),
+            ("bitcount k 1", Some(SYNTAX)),
+            ("bitcount k x y foo", Some(NOT_INTEGER)),
+            ("bitcount k 0 y foo", Some(NOT_INTEGER)),
+            ("bitcount k 0 -1 foo", Some(SYNTAX)),
+            ("bitcount k -1 -2 foo", None),
+            ("bitcount k 0 -1 bit x", Some(SYNTAX)),
+            ("bitpos k x", Some(NOT_INTEGER)),
+            ("bitpos k 2", Some("ERR The bit argument must be 1 or 0.")),
+            ("bitpos k 2 x", Some("ERR The bit argument must be 1 or 0.")),
+            ("bitpos k 1 x", Some(NOT_INTEGER)),
+            ("bitpos k 1 0 x foo", Some(SYNTAX)),
+            ("bitpos k 1 0 x bit", Some(NOT_INTEGER)),
+            ("bitpos k 1 0 1 bit x", Some(SYNTAX)),
+            ("bitpos k 1 0 1 BIT", None),
+            ("bitop nor d a", Some(SYNTAX)),
+            (
+                "bitop not d a b",
+                Some("ERR BITOP NOT must be called with a single source key."),
+            ),
+            ("bitop AND d a b", None),
+        ] {
+            assert_eq!(mistake(line).as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn units_and_ends_of_ranges_are_optional() {
+        let range = |start, end, unit| Range { start, end, unit };
+        let extent = |line| bitpos(&words(line)).unwrap().extent.unwrap();
+        assert_eq!(extent("k 1"), Extent::WHOLE);
+        assert_eq!(extent("k 1 -2"), Extent::From(-2));
+        let bytes = range(1, -1, Unit::Byte);
+        assert_eq!(extent("k 1 1 -1"), Extent::Range(bytes));
+        let bits = range(1, -1, Unit::Bit);
+        assert_eq!(extent("k 1 1 -1 Bit"), Extent::Range(bits));
+        let counted = |line| bitcount(&words(line)).unwrap().range.unwrap();
+        assert_eq!(counted("k"), None);
+        assert_eq!(counted("k 1 -1 byte"), Some(bytes));
+        assert_eq!(counted("k 1 -1 BIT"), Some(bits));
+    }
 }
