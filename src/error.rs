@@ -71,12 +71,14 @@ pub enum Error {
     },
     /// What has to happen at one instant is on several shards.
     #[error(
-        "CROSSSHARD the keys are on several shards ({}); nothing was done, use keys of one shard",
+        "CROSSSHARD the keys are on several shards ({}), and {reason}; nothing was done; or use keys of one shard, as HASH_TAGS=on makes it easy",
         .shards.iter().map(ShardId::to_string).collect::<Vec<_>>().join(", ")
     )]
     CrossShard {
         /// The shards.
         shards: Vec<ShardId>,
+        /// Which of them can't take part, and what to do.
+        reason: String,
     },
     /// The proxy is stopping and no longer takes operations.
     #[error("SHUTDOWN respgres is stopping; nothing was done, connect again")]

@@ -124,6 +124,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
                 request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
             },
             value_max: config.max_value_size,
+            atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
             port: resp_addr.port(),
             backend,

@@ -1,6 +1,7 @@
 //! Cache-aside: the read path (`read.rs`) and the write path (`write.rs`), nothing else. The engine knows
 //! neither RESP nor HTTP; one engine serves both ports.
 
+mod across;
 mod boot_clock;
 mod clock;
 mod drain;
@@ -10,13 +11,13 @@ mod lease;
 mod look_up;
 mod members;
 mod read;
+mod recover;
 mod scan;
 mod shard_cache;
 mod start;
 mod supervise;
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,13 +28,14 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
-use crate::command::{Mutation, Operation, Outcome, Row};
+use crate::command::{Many, Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
 use crate::shard::Shards;
 
+use across::Across;
 use clock::ShardClock;
 use lane::{Bounds, Lane, NotTaken};
 use read::Miss;
@@ -120,6 +122,7 @@ pub struct Engine {
     /// By the index of the shard, as the lanes.
     fronts: Vec<Front>,
     writes: Vec<Lane<WriteItem>>,
+    across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
 }
 
@@ -162,15 +165,19 @@ impl Engine {
     /// Once this has returned, the write is done whether or not anyone waits for it.
     pub async fn submit(&self, operations: Vec<Operation>) -> Ticket {
         let count = operations.len();
+        let mut operations = operations;
+        if let [Operation::Many(many)] = &operations[..]
+            && self.spans_shards(many)
+            && let Some(operation) = operations.pop()
+        {
+            return self.submit_across(operation);
+        }
         let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
             if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
                 yield_now().await;
             }
-            let shard = match self.home(&operation) {
-                Ok(shard) => shard,
-                Err(error) => return Ticket::refused(count, error),
-            };
+            let shard = self.home(&operation);
             match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {
                     part.positions.push(position);
@@ -211,25 +218,40 @@ impl Engine {
         }
     }
 
-    /// Whether all keys of an operation are on one shard.
-    pub fn is_on_one_shard(&self, operation: &Operation) -> bool {
-        self.home(operation).is_ok()
+    /// Puts a transaction over several shards on its way. It does not go through the lanes, and so has no
+    /// order with what is in them: who needs one waits.
+    fn submit_across(&self, operation: Operation) -> Ticket {
+        let part = Part {
+            shard: self.home(&operation),
+            positions: smallvec![0],
+            result: Ok(self.across.start(operation)),
+        };
+        Ticket {
+            operations: 1,
+            parts: smallvec![part],
+        }
     }
 
-    /// The shard on which all keys of an operation are.
-    fn home(&self, operation: &Operation) -> Result<ShardId, Error> {
-        let mut shards: BTreeSet<ShardId> = BTreeSet::new();
+    /// Whether the keys of an operation are on several shards.
+    pub fn spans_shards(&self, many: &Many) -> bool {
+        let mut first = None;
+        let mut spans = false;
+        many.keys(&mut |key, _| {
+            let shard = self.shard_of(key);
+            spans |= *first.get_or_insert(shard) != shard;
+        });
+        spans
+    }
+
+    /// The shard of the first key of an operation.
+    fn home(&self, operation: &Operation) -> ShardId {
         match operation {
-            Operation::One(key, _) => return Ok(self.shard_of(key)),
-            Operation::Many(many) => many.keys(&mut |key, _| {
-                shards.insert(self.shard_of(key));
-            }),
-        }
-        match shards.len() {
-            0 | 1 => Ok(shards.first().copied().unwrap_or(ShardId::new(0))),
-            _ => Err(Error::CrossShard {
-                shards: shards.into_iter().collect(),
-            }),
+            Operation::One(key, _) => self.shard_of(key),
+            Operation::Many(many) => {
+                let mut first = None;
+                many.keys(&mut |key, _| first = first.or_else(|| Some(self.shard_of(key))));
+                first.unwrap_or(ShardId::new(0))
+            }
         }
     }
 

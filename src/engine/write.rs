@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +30,7 @@ use crate::shard::{Shard, WriteFailure};
 
 /// How long a committed write waits for its FIN before the client is told that it can't be
 /// acknowledged. A change of view takes some 1.5 s.
-const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(super) const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
@@ -152,7 +152,7 @@ pub(super) async fn clear(cache: Arc<ShardCache>, tasks: TaskTracker) -> Result<
 }
 
 /// The error of a commit that the cache could not be told of in time.
-fn unacknowledged(shard: ShardId) -> Error {
+pub(super) fn unacknowledged(shard: ShardId) -> Error {
     let ms = FIN_WAIT_MAX.as_millis();
     let reason = format!(
         "it is committed, but the cache could not be told within {ms} ms, so that older values may be read"
@@ -200,19 +200,6 @@ pub(super) struct Part {
 }
 
 impl Ticket {
-    /// One that was not taken, for a reason that is known at once.
-    pub(super) fn refused(operations: usize, error: Error) -> Self {
-        let part = Part {
-            shard: ShardId::new(0),
-            positions: SmallVec::new(),
-            result: Err(error),
-        };
-        Self {
-            operations,
-            parts: smallvec![part],
-        }
-    }
-
     /// Waits until all shards have answered; outcomes are in the order of the operations.
     ///
     /// # Errors

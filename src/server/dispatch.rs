@@ -85,10 +85,16 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
             | Command::Delete(_)
             | Command::MSet(_)
             | Command::Together(_) => {
-                if segment.is_in_the_way_of(&command) {
+                let command = server.as_a_whole(command);
+                let spans_shards = server.spans_shards(&command);
+                if spans_shards || segment.is_in_the_way_of(&command) {
                     segment.finish(server, session, out).await?;
                 }
                 segment.add(server, command).await;
+                // What is on several shards goes through no lane, which would keep its order.
+                if spans_shards {
+                    segment.finish(server, session, out).await?;
+                }
             }
             Command::Transaction(Transaction::Begin) => segment.push(session.transaction.begin()),
             Command::Transaction(Transaction::Discard) => {

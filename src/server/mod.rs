@@ -10,6 +10,7 @@ mod introspect;
 mod keyspace;
 mod segment;
 mod session;
+mod together;
 mod transaction;
 
 use std::io;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Longest value, in bytes.
     pub value_max: usize,
+    /// Whether MSET over several shards is done as a whole.
+    pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
     /// The port that INFO shows.

@@ -202,8 +202,11 @@ impl Execution {
     pub(super) fn is_of_one_shard(&self, engine: &Engine) -> bool {
         let mut answers = self.answers.iter();
         let is_all_data = answers.all(|answer| !matches!(answer, Answer::Command(_)));
-        let operation = self.operation.as_ref();
-        is_all_data && operation.is_none_or(|operation| engine.is_on_one_shard(operation))
+        let spans = match &self.operation {
+            Some(Operation::Many(many)) => engine.spans_shards(many),
+            Some(Operation::One(..)) | None => false,
+        };
+        is_all_data && !spans
     }
 }
 

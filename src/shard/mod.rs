@@ -1,5 +1,6 @@
 //! The shards: where the truth is. One contract, over PostgreSQL and SQLite, with a breaker in front of each.
 
+mod branch;
 mod breaker;
 pub mod identity;
 mod member;
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::routing::ShardId;
 use crate::view::Instance;
 
+pub use branch::{Branch, Decision, Gid, Verdict};
 use breaker::Breaker;
 use identity::Identity;
 use member::Session;

@@ -46,6 +46,8 @@ pub struct OpenError(pub Vec<Mismatch>);
 pub struct Shards {
     shards: Vec<Arc<Shard>>,
     scheme: Scheme,
+    value_max: usize,
+    pool_max_size: usize,
     deployment: Arc<OnceLock<String>>,
     member: MemberId,
 }
@@ -93,6 +95,8 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
     let shards = Shards {
         shards,
         scheme: settings.scheme,
+        value_max: settings.value_max,
+        pool_max_size: settings.pool_max_size,
         deployment: Arc::default(),
         member,
     };
@@ -131,6 +135,16 @@ impl Shards {
             num_shards: self.num_shards(),
             scheme: self.scheme,
         }
+    }
+
+    /// Length of the longest value, in bytes.
+    pub fn value_max(&self) -> usize {
+        self.value_max
+    }
+
+    /// Connections to each shard at most.
+    pub fn pool_max_size(&self) -> usize {
+        self.pool_max_size
     }
 
     /// Which proxy this process is, to the others.

@@ -2,6 +2,7 @@
 
 mod claim;
 mod failure;
+mod held;
 mod membership;
 mod orphan;
 mod outbox;
@@ -11,6 +12,7 @@ mod schema;
 mod session;
 mod statements;
 mod stored;
+mod two_phase;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
@@ -34,6 +36,7 @@ use crate::routing::ShardId;
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
+pub(super) use two_phase::Branch;
 
 /// How often a read may find that a key has expired which had not when it last looked.
 const EXPIRED_AGAIN_MAX: usize = 10;

@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS respgres_kv (
 /// alive is `pg_locks` `classid` 1919251313, `objid` `lock_number`; `reported_at` is when `cache`
 /// became what it is. `respgres_outbox` has a row for
 /// each write past the proxies until they have told the cache; `key` is null for all keys.
+/// `respgres_decisions` has a row for each transaction over several shards that was decided here, until
+/// its prepared transactions on the other shards, the `branches`, are done (`two_phase.rs`).
 pub(super) const TABLES: &str = concat!(
     kv!(),
     "
@@ -70,6 +72,12 @@ CREATE TABLE IF NOT EXISTS respgres_outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key bytea,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS respgres_decisions (
+    gid text PRIMARY KEY,
+    verdict text NOT NULL CHECK (verdict IN ('commit', 'abort')),
+    branches integer[] NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );"
 );
 
