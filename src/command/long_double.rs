@@ -2,6 +2,7 @@
 //! `strtold` reads them and written as `printf("%.17Lf")` writes them.
 
 use std::iter;
+use std::ops::Add;
 
 use rustc_apfloat::ieee::X87DoubleExtended;
 use rustc_apfloat::{Category, Float};
@@ -26,7 +27,7 @@ pub fn increment(stored: Option<&[u8]>, by: LongDouble) -> Result<String, Reject
         Some(text) => LongDouble::parse(text).ok_or_else(|| Rejection::late(NOT_A_FLOAT))?,
         None => LongDouble::ZERO,
     };
-    let sum = number.add(by);
+    let sum = number + by;
     if !sum.is_finite() {
         return Err(Rejection::late(
             "ERR increment would produce NaN or Infinity",
@@ -61,12 +62,6 @@ impl LongDouble {
         (!out_of_range).then(|| signed(value))
     }
 
-    /// The sum, rounded to the nearest number that there is.
-    #[must_use]
-    pub fn add(self, other: LongDouble) -> LongDouble {
-        LongDouble((self.0 + other.0).value)
-    }
-
     /// Whether it is neither an infinity nor NaN.
     pub fn is_finite(self) -> bool {
         self.0.is_finite()
@@ -95,6 +90,15 @@ impl LongDouble {
         } else {
             text
         }
+    }
+}
+
+impl Add for LongDouble {
+    type Output = LongDouble;
+
+    /// The sum, rounded to the nearest number that there is.
+    fn add(self, other: LongDouble) -> LongDouble {
+        LongDouble((self.0 + other.0).value)
     }
 }
 
@@ -212,5 +216,108 @@ mod tests {
         let by = LongDouble::parse(by.as_bytes())
             .ok_or_else(|| "ERR value is not a valid float".to_owned())?;
         increment(stored.map(str::as_bytes), by).map_err(|rejection| rejection.text)
+    }
+
+    /// Redis 7.0.15: DEL k or SET k <stored>, INCRBYFLOAT k <by>.
+    #[test]
+    fn sums_are_those_of_redis() {
+        const NOT_FLOAT: &str = "ERR value is not a valid float";
+        const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+        for (stored, by, expected) in [
+            (None, "0.1", Ok("0.1")),
+            (Some("0.1"), "0.2", Ok("0.3")),
+            (Some("3.0e3"), "200", Ok("3200")),
+            (Some("10.5"), "0.1", Ok("10.6")),
+            (Some("5.0e3"), "2.0e2", Ok("5200")),
+            (Some("1"), "-1", Ok("0")),
+            (Some("3"), "0x1.8p1", Ok("6")),
+            (None, "0x.8", Ok("0.5")),
+            (None, "0x8.", Ok("8")),
+            (None, "0X1P2", Ok("4")),
+            (None, "0x1e2", Ok("482")),
+            (None, ".5", Ok("0.5")),
+            (None, "5.", Ok("5")),
+            (None, "+5", Ok("5")),
+            (None, "1E2", Ok("100")),
+            // The 17th digit: rounded, the even one of two.
+            (None, "1e-17", Ok("0.00000000000000001")),
+            (None, "5e-18", Ok("0")),
+            (None, "0x1p-18", Ok("0.00000381469726562")),
+            (None, "0x3p-18", Ok("0.00001144409179688")),
+            (
+                None,
+                "123456789.123456789123456789",
+                Ok("123456789.12345678912242875"),
+            ),
+            // Never a negative zero.
+            (None, "-0", Ok("0")),
+            (Some("-0"), "-0", Ok("0")),
+            (None, "-4e-18", Ok("0")),
+            // 64 bits of significand.
+            (Some("9223372036854775807"), "1", Ok("9223372036854775808")),
+            (
+                Some("18446744073709551615"),
+                "0",
+                Ok("18446744073709551615"),
+            ),
+            (
+                Some("18446744073709551616"),
+                "1",
+                Ok("18446744073709551616"),
+            ),
+            // The ends of the range.
+            (Some("1e4932"), "-1e4932", Ok("0")),
+            (Some("1e4932"), "1e4932", Err(NOT_FINITE)),
+            (None, "1e4933", Err(NOT_FLOAT)),
+            (None, "0x1p16384", Err(NOT_FLOAT)),
+            (Some("1e-4950"), "0", Ok("0")),
+            (None, "1e-4951", Err(NOT_FLOAT)),
+            (None, "0x1p-16446", Err(NOT_FLOAT)),
+            (None, "0x1.8p-16446", Ok("0")),
+            (None, "0e99999", Ok("0")),
+            (None, "0x0p99999", Ok("0")),
+            // Infinities are numbers, but no results.
+            (None, "inf", Err(NOT_FINITE)),
+            (None, "-INFINITY", Err(NOT_FINITE)),
+            (Some("inf"), "1", Err(NOT_FINITE)),
+            (Some("inf"), "-inf", Err(NOT_FINITE)),
+            (Some("nan"), "1", Err(NOT_FLOAT)),
+            (None, "nan(12)", Err(NOT_FLOAT)),
+            (None, "infinit", Err(NOT_FLOAT)),
+            // What is not a number to its end, or not from its start.
+            (Some("x"), "1", Err(NOT_FLOAT)),
+            (Some("1 "), "1", Err(NOT_FLOAT)),
+            (None, "", Err(NOT_FLOAT)),
+            (None, " 5", Err(NOT_FLOAT)),
+            (None, ".", Err(NOT_FLOAT)),
+            (None, "1e", Err(NOT_FLOAT)),
+            (None, "1e+", Err(NOT_FLOAT)),
+            (None, "1e2.5", Err(NOT_FLOAT)),
+            (None, "0x", Err(NOT_FLOAT)),
+            (None, "0x.", Err(NOT_FLOAT)),
+            (None, "0x1p", Err(NOT_FLOAT)),
+            (None, "++1", Err(NOT_FLOAT)),
+            (None, "-+1", Err(NOT_FLOAT)),
+            (None, "1_0", Err(NOT_FLOAT)),
+        ] {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(incremented(stored, by), expected, "{stored:?} + {by}");
+        }
+    }
+
+    /// Redis 7.0.15: SET k 1e4932, INCRBYFLOAT k 0, and the end of GET k.
+    #[test]
+    fn the_largest_numbers_are_written_exactly() {
+        let text = incremented(Some("1e4932"), "0").unwrap();
+        assert_eq!(text.len(), 4933);
+        let end = "783354728589350876379371163141086538418113791886622720";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn a_text_too_long_is_no_number() {
+        let text = |length: usize| format!("{:0>length$}", 7);
+        assert!(LongDouble::parse(text(5119).as_bytes()).is_some());
+        assert!(LongDouble::parse(text(5120).as_bytes()).is_none());
     }
 }

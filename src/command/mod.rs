@@ -8,7 +8,7 @@ pub mod glob;
 mod integers;
 pub mod keyspace;
 pub mod lcs;
-mod long_double;
+pub mod long_double;
 pub mod mutation;
 pub mod operation;
 mod outcome;

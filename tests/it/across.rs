@@ -533,6 +533,24 @@ fn another_server_dies_when_it_is_decided() {
     });
 }
 
+/// The proxy stands still, and is not dead: nobody fences off what it left in the cache. What others finish for it, they
+/// tell the cache.
+#[test]
+fn others_finish_what_stands_still_and_tell_the_cache() {
+    let it = Cluster::start();
+    it.cache_old();
+    let point = ("RESPGRES_STOP_AT", "across:decided");
+    let mut victim = it.builder.clone().env(point.0, point.1).start();
+    let mut conn = victim.conn();
+    conn.send(&multi_set(&keys(), "new"));
+    assert_eq!(it.settled(), "new");
+    assert!(!it.proxy.log().contains("ended without signing off"));
+    assert!(it.proxy.log().contains("left behind; its part here is finished"));
+    victim.signal(Signal::SIGCONT);
+    assert_eq!(multi_reply(&mut conn, &keys()), "[+OK, +OK, +OK]");
+    assert_eq!(values(&mut conn, &keys()), vec![Some("new".to_owned()); 3]);
+}
+
 #[test]
 fn what_is_in_doubt_waits_for_the_shard_that_decided() {
     let mut it = Cluster::start();

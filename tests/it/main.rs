@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod across;
+mod arithmetic;
 mod cache;
 mod clients;
 mod concurrency;

@@ -18,6 +18,11 @@ impl FieldType {
             .then_some(FieldType { signed, bits })
     }
 
+    /// Whether it has negative numbers.
+    pub fn signed(self) -> bool {
+        self.signed
+    }
+
     /// Its width in bits.
     pub fn bits(self) -> u8 {
         self.bits
@@ -44,6 +49,23 @@ impl FieldType {
             (high >> unused) as i64
         } else {
             (high.cast_unsigned() >> unused) as i64
+        }
+    }
+
+    /// A number to be set, as Redis compares it with the limits of the type.
+    fn as_redis_reads(self, number: i64) -> i128 {
+        if !self.signed {
+            // The bits of a negative number are those of a large one.
+            return i128::from(number.cast_unsigned());
+        }
+        let number = i128::from(number);
+        // Redis subtracts it from the largest of the type, in 64 bits. If that overflows, the number
+        // passes for too large, and SAT makes the largest of it.
+        let overflows = self.bits < 64 && self.max() - number > i128::from(i64::MAX);
+        if overflows {
+            number + (1 << 64)
+        } else {
+            number
         }
     }
 
@@ -161,12 +183,7 @@ fn apply(value: &mut [u8], operation: FieldOperation) -> Option<i64> {
             value: number,
             overflow,
         } => {
-            // Redis reads the bits of a negative number as those of a large one.
-            let number = if kind.signed {
-                i128::from(number)
-            } else {
-                i128::from(number.cast_unsigned())
-            };
+            let number = kind.as_redis_reads(number);
             let old = read(value, kind, offset);
             write(value, kind, offset, kind.fit(number, overflow)?);
             Some(old)
@@ -307,6 +324,18 @@ mod tests {
             ),
             (b"", &[set("u8", 0, -1, Sat)], Some(b"\xff"), &[Some(0)]),
             (b"", &[set("i8", 0, -129, Sat)], Some(b"\x80"), &[Some(0)]),
+            // Numbers so low pass for too large.
+            (
+                b"",
+                &[
+                    set("i8", 0, i64::MIN, Sat),
+                    set("i8", 0, i64::MIN + 127, Sat),
+                    set("i8", 0, i64::MIN + 128, Sat),
+                    set("i8", 0, i64::MIN + 1, Wrap),
+                ],
+                Some(b"\x01"),
+                &[Some(0), Some(127), Some(127), Some(-128)],
+            ),
             (
                 b"",
                 &[set("i8", 0, 128, Wrap), get("i8", 0)],

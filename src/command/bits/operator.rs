@@ -62,7 +62,8 @@ mod tests {
         use Operator::{And, Not, Or, Xor};
         let a: Option<&[u8]> = Some(b"\x0f\xf0\xff");
         let b: Option<&[u8]> = Some(b"\x3c");
-        let cases: &[(Operator, &[Option<&[u8]>], &[u8])] = &[
+        type Case<'a> = (Operator, &'a [Option<&'a [u8]>], &'a [u8]);
+        let cases: &[Case] = &[
             (And, &[a, b], b"\x0c\x00\x00"),
             (And, &[b, a], b"\x0c\x00\x00"),
             (And, &[a, None], b"\x00\x00\x00"),

@@ -23,7 +23,7 @@ static const char *section_name = "-";
     } while (0)
 
 static redisContext *open_connection(void) {
-    struct timeval timeout = {10, 0};
+    struct timeval timeout = {30, 0};
     redisContext *connection = redisConnectWithTimeout(host, port, timeout);
     CHECK(connection != NULL && connection->err == 0);
     CHECK(redisSetTimeout(connection, timeout) == REDIS_OK);

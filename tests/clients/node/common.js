@@ -51,11 +51,11 @@ const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 
 const numbers = (count) => Array.from({ length: count }, (_, n) => n);
 
-/** A promise, and what resolves it; it is rejected when nothing has come for 5 s. */
+/** A promise, and what resolves it; it is rejected when nothing has come for 30 s. */
 function awaited(what) {
   let resolve;
   const promise = new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`no ${what} came`)), 5000);
+    const timer = setTimeout(() => fail(new Error(`no ${what} came`)), 30_000);
     resolve = (value) => {
       clearTimeout(timer);
       done(value);

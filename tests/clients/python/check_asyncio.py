@@ -59,8 +59,9 @@ async def binary(client, new):
 
 
 async def expiry(client, new):
+    await client.set("long", "x", px=100_000)
+    assert 90_000 < await client.pttl("long") <= 100_000
     await client.set("short", "x", px=60)
-    assert 0 < await client.pttl("short") <= 60
     await asyncio.sleep(0.08)
     assert await client.get("short") is None and await client.ttl("short") == -2
 
@@ -122,7 +123,7 @@ async def pubsub(client, new):
         await listener.psubscribe("sport.*")
         # Its confirmation is the last of what subscribing answers.
         for _ in range(2):
-            assert await listener.get_message(timeout=5) is None
+            assert await listener.get_message(timeout=30) is None
         await client.publish("news", ANY_BYTES)
         await client.publish("sport.chess", "e4")
         got = []
@@ -157,7 +158,7 @@ def main():
     for protocol in (2, 3):
 
         def new(**more):
-            return Client(host=options.host, port=options.port, protocol=protocol, socket_timeout=10, **more)
+            return Client(host=options.host, port=options.port, protocol=protocol, socket_timeout=30, **more)
 
         async def run(section):
             async with new() as client:

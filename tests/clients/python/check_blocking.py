@@ -255,7 +255,7 @@ def pubsub(client, new):
     with contextlib.closing(client.pubsub()) as listener:
 
         def read():
-            message = listener.get_message(timeout=5)
+            message = listener.get_message(timeout=30)
             assert message is not None, "no message came"
             return message["type"], message["channel"], message["data"]
 
@@ -297,7 +297,7 @@ def main():
     for protocol in ({}, {"protocol": 2}, {"protocol": 3}):
 
         def new(**more):
-            return Client(host=options.host, port=options.port, socket_timeout=10, **protocol, **more)
+            return Client(host=options.host, port=options.port, socket_timeout=30, **protocol, **more)
 
         def run(section):
             with new() as client:
