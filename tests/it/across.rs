@@ -545,7 +545,11 @@ fn others_finish_what_stands_still_and_tell_the_cache() {
     conn.send(&multi_set(&keys(), "new"));
     assert_eq!(it.settled(), "new");
     assert!(!it.proxy.log().contains("ended without signing off"));
-    assert!(it.proxy.log().contains("left behind; its part here is finished"));
+    assert!(
+        it.proxy
+            .log()
+            .contains("left behind; its part here is finished")
+    );
     victim.signal(Signal::SIGCONT);
     assert_eq!(multi_reply(&mut conn, &keys()), "[+OK, +OK, +OK]");
     assert_eq!(values(&mut conn, &keys()), vec![Some("new".to_owned()); 3]);
