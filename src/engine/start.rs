@@ -158,14 +158,12 @@ impl Engine {
             stop: keepers.stop.clone(),
         };
         keepers.tasks.spawn(keeper.run());
-        if shard.has_branches() {
-            let recovery = Recovery {
-                shard: Arc::clone(shard),
-                shards: Arc::clone(&self.shards),
-                metrics: Arc::clone(&self.metrics),
-                stop: stop.clone(),
-            };
-            tasks.spawn_on(recovery.run(), runtime);
-        }
+        let recovery = Recovery {
+            shard: Arc::clone(shard),
+            shards: Arc::clone(&self.shards),
+            metrics: Arc::clone(&self.metrics),
+            stop: stop.clone(),
+        };
+        tasks.spawn_on(recovery.run(), runtime);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::orphan::{Unfinished, WriteFailure};
-use super::{Asked, Backend, Failure, Shard, postgres};
+use super::{Asked, Backend, Shard, on_backend, postgres, sqlite};
 use crate::command::operation::Access;
 use crate::command::{Rows, Timestamp};
 use crate::error::Error;
@@ -94,15 +94,15 @@ pub struct Decision {
 /// The part of one shard in a transaction. Dropping one that is not prepared rolls it back.
 pub struct Branch {
     shard: Arc<Shard>,
-    branch: postgres::Branch,
+    part: Part,
+}
+
+enum Part {
+    Postgres(Box<postgres::Branch>),
+    Sqlite(sqlite::Branch),
 }
 
 impl Shard {
-    /// Whether its rows can be part of a transaction with those of other shards.
-    pub fn has_branches(&self) -> bool {
-        matches!(self.backend, Backend::Postgres(_))
-    }
-
     /// Begins a branch: locks the keys, absent ones too, and reads them.
     ///
     /// # Errors
@@ -110,11 +110,17 @@ impl Shard {
     /// The shard is down or refused; nothing happened.
     pub async fn begin(self: &Arc<Self>, keys: &[(Bytes, Access)]) -> Result<Branch, Error> {
         self.breaker.check(self.id)?;
-        let result = self.postgres()?.begin(keys).await;
-        let branch = self.judge(result, Asked::ToRead)?;
+        let result = match &self.backend {
+            Backend::Postgres(backend) => {
+                let begun = backend.begin(keys).await;
+                begun.map(|branch| Part::Postgres(Box::new(branch)))
+            }
+            Backend::Sqlite(backend) => backend.begin(keys).await.map(Part::Sqlite),
+        };
+        let part = self.judge(result, Asked::ToRead)?;
         Ok(Branch {
             shard: Arc::clone(self),
-            branch,
+            part,
         })
     }
 
@@ -125,7 +131,7 @@ impl Shard {
     /// The shard is down or refused; it may be finished or not.
     pub async fn finish(&self, gid: &Gid, verdict: Verdict) -> Result<(), Error> {
         self.breaker.check(self.id)?;
-        let result = self.postgres()?.finish(gid, verdict).await;
+        let result = on_backend!(self, backend => backend.finish(gid, verdict).await);
         self.judge(result, Asked::ToRead)
     }
 
@@ -136,7 +142,7 @@ impl Shard {
     /// The shard is down or refused: it stays open.
     pub async fn verdict(&self, gid: &Gid) -> Result<Verdict, Error> {
         self.breaker.check(self.id)?;
-        let result = self.postgres()?.verdict(gid).await;
+        let result = on_backend!(self, backend => backend.verdict(gid).await);
         self.judge(result, Asked::ToRead)
     }
 
@@ -147,8 +153,10 @@ impl Shard {
     /// The shard is down or refused.
     pub async fn in_doubt(&self, deployment: &str, age: Duration) -> Result<Vec<Gid>, Error> {
         self.breaker.check(self.id)?;
-        let prefix = Gid::prefix(deployment);
-        let result = self.postgres()?.in_doubt(&prefix, age).await;
+        let result = match &self.backend {
+            Backend::Postgres(backend) => backend.in_doubt(&Gid::prefix(deployment), age).await,
+            Backend::Sqlite(backend) => backend.in_doubt(age).await,
+        };
         self.judge(result, Asked::ToRead)
     }
 
@@ -159,7 +167,7 @@ impl Shard {
     /// The shard is down or refused.
     pub async fn old_decisions(&self) -> Result<Vec<Decision>, Error> {
         self.breaker.check(self.id)?;
-        let result = self.postgres()?.old_decisions().await;
+        let result = on_backend!(self, backend => backend.old_decisions().await);
         self.judge(result, Asked::ToRead)
     }
 
@@ -171,18 +179,8 @@ impl Shard {
     /// The shard is down or refused.
     pub async fn forget(&self, decided: &[Gid]) -> Result<(), Error> {
         self.breaker.check(self.id)?;
-        let result = self.postgres()?.forget(decided).await;
+        let result = on_backend!(self, backend => backend.forget(decided).await);
         self.judge(result, Asked::ToRead)
-    }
-
-    fn postgres(&self) -> Result<&postgres::PostgresShard, Error> {
-        match &self.backend {
-            Backend::Postgres(backend) => Ok(backend),
-            Backend::Sqlite(_) => Err(Error::ShardRefused {
-                shard: self.id,
-                reason: "a SQLite file has no prepared transactions".into(),
-            }),
-        }
     }
 }
 
@@ -194,17 +192,26 @@ impl Branch {
 
     /// Whether the server can prepare transactions.
     pub fn can_prepare(&self) -> bool {
-        self.branch.can_prepare()
+        match &self.part {
+            Part::Postgres(branch) => branch.can_prepare(),
+            Part::Sqlite(_) => true,
+        }
     }
 
     /// The shard's now.
     pub fn now(&self) -> Timestamp {
-        self.branch.now()
+        match &self.part {
+            Part::Postgres(branch) => branch.now(),
+            Part::Sqlite(branch) => branch.now(),
+        }
     }
 
     /// Puts the rows as they are under their locks into `rows`; once.
     pub fn put_into(&mut self, rows: &mut Rows) {
-        self.branch.put_into(rows);
+        match &mut self.part {
+            Part::Postgres(branch) => branch.put_into(rows),
+            Part::Sqlite(branch) => branch.put_into(rows),
+        }
     }
 
     /// Writes what `rows` changes on this shard, with a decision also that; not committed yet.
@@ -213,7 +220,13 @@ impl Branch {
     ///
     /// The shard is down or refused; nothing will happen here.
     pub async fn write(&mut self, rows: &Rows, decision: Option<&Decision>) -> Result<(), Error> {
-        let result = self.branch.write(rows, decision).await;
+        let result = match &mut self.part {
+            Part::Postgres(branch) => branch.write(rows, decision).await,
+            Part::Sqlite(branch) => {
+                branch.write(rows, decision);
+                Ok(())
+            }
+        };
         self.shard.judge(result, Asked::ToRead)
     }
 
@@ -223,7 +236,10 @@ impl Branch {
     ///
     /// The shard is down, and it may be prepared or not; or refused, and it is not.
     pub async fn prepare(&mut self, gid: &Gid) -> Result<(), Error> {
-        let result = self.branch.prepare(gid).await;
+        let result = match &mut self.part {
+            Part::Postgres(branch) => branch.prepare(gid).await,
+            Part::Sqlite(branch) => branch.prepare(gid).await,
+        };
         self.shard.judge(result, Asked::ToRead)
     }
 
@@ -233,9 +249,11 @@ impl Branch {
     ///
     /// As [`Shard::write`].
     pub async fn commit(self) -> Result<(), WriteFailure> {
-        let Self { shard, branch } = self;
-        let result: Result<(), Unfinished> = branch.commit().await;
-        shard.judge_write(result)
+        let result = match self.part {
+            Part::Postgres(branch) => branch.commit().await,
+            Part::Sqlite(branch) => branch.commit().await.map_err(Unfinished::from),
+        };
+        self.shard.judge_write(result)
     }
 
     /// Takes it back, not having been prepared. Success also says that its locks were held until now.
@@ -244,9 +262,11 @@ impl Branch {
     ///
     /// The shard is down or refused; the server takes it back.
     pub async fn roll_back(self) -> Result<(), Error> {
-        let Self { shard, branch } = self;
-        let result: Result<(), Failure> = branch.roll_back().await;
-        shard.judge(result, Asked::ToRead)
+        let result = match self.part {
+            Part::Postgres(branch) => branch.roll_back().await,
+            Part::Sqlite(branch) => branch.roll_back().await,
+        };
+        self.shard.judge(result, Asked::ToRead)
     }
 
     /// Finishes it, having been prepared.
@@ -255,9 +275,11 @@ impl Branch {
     ///
     /// As [`Shard::finish`].
     pub async fn finish(self, gid: &Gid, verdict: Verdict) -> Result<(), Error> {
-        let Self { shard, branch } = self;
-        let result = branch.finish(gid, verdict).await;
-        shard.judge(result, Asked::ToRead)
+        let result = match self.part {
+            Part::Postgres(branch) => branch.finish(gid, verdict).await,
+            Part::Sqlite(branch) => branch.finish(gid, verdict).await,
+        };
+        self.shard.judge(result, Asked::ToRead)
     }
 }
 

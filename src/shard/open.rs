@@ -11,8 +11,9 @@ use super::identity::{Candidate, Identity, Mismatch, draw_deployment, reconcile}
 use super::member::MemberId;
 use super::postgres::{Claim, PostgresShard};
 use super::sqlite::SqliteShard;
-use super::{Backend, Failure, Shard};
+use super::{Backend, Failure, Shard, Verdict};
 use crate::config::ShardTarget;
+use crate::error::Error;
 use crate::routing::{Routing, Scheme, ShardId};
 use crate::workers::Workers;
 
@@ -101,6 +102,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
         member,
     };
     shards.establish(AtStart::Yes).await?;
+    shards.finish_in_files().await?;
     Ok(shards)
 }
 
@@ -174,6 +176,37 @@ impl Shards {
     pub async fn establish_late(&self) {
         // Every mismatch is its shard's reason for being down.
         let _ = self.establish(AtStart::No).await;
+    }
+
+    /// Finishes the transactions over several files in the middle of which the process before ended. Their
+    /// rows are not locked any more, so nobody may be served before.
+    async fn finish_in_files(&self) -> Result<(), OpenError> {
+        for shard in self.shards.iter().filter(|shard| shard.is_private()) {
+            if let Err(error) = self.finish_in_file(shard).await {
+                return Err(OpenError(vec![Mismatch {
+                    shard: shard.id,
+                    variable: shard.variable.clone(),
+                    problem: format!("has a part of a transaction that can't be finished: {error}"),
+                }]));
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_in_file(&self, shard: &Shard) -> Result<(), Error> {
+        let deployment = self.deployment().unwrap_or_default();
+        for gid in shard.in_doubt(deployment, Duration::ZERO).await? {
+            let decider = gid.decider(deployment);
+            let decider = decider.and_then(|decider| self.shards.get(decider.index()));
+            let verdict = match decider {
+                Some(decider) => decider.verdict(&gid).await?,
+                // Files decide on themselves, and all of them are here.
+                None => Verdict::Abort,
+            };
+            shard.finish(&gid, verdict).await?;
+            tracing::info!(shard = %shard.id, %gid, ?verdict, "a transaction over several shards was left behind; its part here is finished");
+        }
+        Ok(())
     }
 
     async fn establish(&self, at_start: AtStart) -> Result<(), OpenError> {

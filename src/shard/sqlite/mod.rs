@@ -8,6 +8,7 @@
 mod membership;
 mod scan;
 mod schema;
+mod two_phase;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
@@ -26,6 +27,7 @@ use super::{Failure, Reading};
 use crate::command::{Operation, Outcome, Row, Rows, Stamp, Timestamp};
 
 pub(super) use membership::Membership;
+pub(super) use two_phase::Branch;
 
 /// Jobs that may wait for a thread. Lanes send one batch at a time, so few ever do.
 const JOBS_MAX: usize = 64;
@@ -122,6 +124,7 @@ impl SqliteShard {
         let operations = operations.to_vec();
         let value_max = self.value_max;
         run(&self.writer, move |connection| {
+            two_phase::refuse_unfinished(connection)?;
             let transaction = connection.transaction()?;
             let now = now();
             let mut rows = Rows::at(now, value_max);
@@ -154,6 +157,7 @@ impl SqliteShard {
 
     pub(super) async fn clear(&self) -> Result<(), Unfinished> {
         run(&self.writer, |connection| {
+            two_phase::refuse_unfinished(connection)?;
             connection.execute("DELETE FROM respgres_kv", []).map(drop)
         })
         .await

@@ -29,6 +29,21 @@ pub(super) const TABLES: &str = "
         cache TEXT,
         changed_at INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS respgres_decisions (
+        gid TEXT PRIMARY KEY,
+        verdict TEXT NOT NULL CHECK (verdict IN ('commit', 'abort')),
+        branches TEXT NOT NULL,
+        decided_at INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS respgres_prepared (
+        gid TEXT NOT NULL,
+        key BLOB,
+        value BLOB,
+        created_at INTEGER,
+        updated_at INTEGER,
+        expires_at INTEGER,
+        stamp INTEGER
+    );
     CREATE TABLE IF NOT EXISTS respgres_members (
         member TEXT PRIMARY KEY,
         cache TEXT,
