@@ -26,6 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +35,7 @@ use super::write::{FIN_WAIT_MAX, unacknowledged};
 use crate::command::operation::Access;
 use crate::command::{Operation, Outcome, Rows};
 use crate::crash_points::CrashPoints;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
 use crate::shard::{Branch, Decision, Gid, Shard, Shards, Verdict, WriteFailure};
@@ -117,10 +118,21 @@ impl Across {
                 reason: format!("the locks on all shards were not had within {ms} ms"),
             })
         })?;
-        let outcome = self.decide(operation, branches).await?;
+        let decided = self.decide(operation, branches).await;
         drop(turn);
-        self.acknowledge(keys).await?;
-        Ok(outcome)
+        match decided {
+            Ok(outcome) => {
+                self.acknowledge(keys).await?;
+                Ok(outcome)
+            }
+            Err(error) => {
+                // Files have no outbox.
+                if error.outcome() == error::Outcome::Unknown && self.is_in_files(&keys) {
+                    self.fins(keys)?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// What can be seen to fail is not begun.
@@ -327,14 +339,7 @@ impl Across {
 
     /// FIN for every key that was named: the outcome tells what the rows are.
     async fn acknowledge(&self, keys: ByShard) -> Result<(), Error> {
-        let mut fins = Vec::with_capacity(keys.len());
-        for (shard, keys) in keys {
-            let cache = Arc::clone(self.cache(shard)?);
-            let keys: Vec<Bytes> = keys.into_keys().collect();
-            // What nobody waits for has to be done all the same.
-            let fin = self.tasks.spawn(async move { cache.fin(&keys).await });
-            fins.push((shard, fin));
-        }
+        let mut fins = self.fins(keys)?;
         let told = async {
             for (shard, fin) in &mut fins {
                 fin.await.map_err(|_| *shard)?;
@@ -354,6 +359,25 @@ impl Across {
                 ))
             }
         }
+    }
+
+    /// Starts the FIN on each shard. What nobody waits for has to be done all the same.
+    fn fins(&self, keys: ByShard) -> Result<Vec<(ShardId, JoinHandle<()>)>, Error> {
+        let mut fins = Vec::with_capacity(keys.len());
+        for (shard, keys) in keys {
+            let cache = Arc::clone(self.cache(shard)?);
+            let keys: Vec<Bytes> = keys.into_keys().collect();
+            let fin = self.tasks.spawn(async move { cache.fin(&keys).await });
+            fins.push((shard, fin));
+        }
+        Ok(fins)
+    }
+
+    fn is_in_files(&self, keys: &ByShard) -> bool {
+        let mut shards = keys
+            .keys()
+            .filter_map(|shard| self.caches.get(shard.index()));
+        shards.all(|cache| cache.shard.is_private())
     }
 
     fn cache(&self, shard: ShardId) -> Result<&Arc<ShardCache>, Error> {

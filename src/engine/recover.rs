@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::shard_cache::ShardCache;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::shard::{Decision, Gid, Shard, Shards};
@@ -28,6 +29,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Recovers what was left behind on one shard.
 pub(super) struct Recovery {
     pub(super) shard: Arc<Shard>,
+    pub(super) cache: Arc<ShardCache>,
     pub(super) shards: Arc<Shards>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: CancellationToken,
@@ -77,6 +79,10 @@ impl Recovery {
         let finished = self.shard.finish(gid, verdict).await;
         finished.map_err(|error| error.to_string())?;
         self.metrics.transactions_recovered.add(1);
+        // On a server, its keys are in the outbox.
+        if self.shard.is_private() {
+            self.cache.clear().await;
+        }
         tracing::info!(shard = %self.shard.id(), %gid, ?verdict, "a transaction over several shards was left behind; its part here is finished");
         Ok(())
     }

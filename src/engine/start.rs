@@ -160,6 +160,7 @@ impl Engine {
         keepers.tasks.spawn(keeper.run());
         let recovery = Recovery {
             shard: Arc::clone(shard),
+            cache: Arc::clone(&cache),
             shards: Arc::clone(&self.shards),
             metrics: Arc::clone(&self.metrics),
             stop: stop.clone(),

@@ -344,6 +344,53 @@ fn the_embedded_proxy_may_die_at_each_step() {
     }
 }
 
+/// A part that could not be finished at once, as on a full disk, here made by SQL: nothing is written to the file
+/// before it is finished, and then the cache does not have what was there before.
+#[test]
+fn an_unfinished_part_in_a_file_is_finished_before_anything_is_written() {
+    let it = Setup::embedded().start();
+    let (mut conn, keys) = (it.conn(), keys());
+    for key in &keys {
+        conn.set(key, "old");
+        assert_eq!(conn.get(key).unwrap(), b"old");
+    }
+    let file = |n| {
+        rusqlite::Connection::open(it.dir().join("data").join(format!("shard_{n}.db"))).unwrap()
+    };
+    let query = "select deployment_id from respgres_identity";
+    let deployment: String = file(0).query_row(query, [], |row| row.get(0)).unwrap();
+    let gid = format!("respgres:{deployment}:0:test:1");
+    let sql = format!("insert into respgres_decisions values ('{gid}', 'commit', '1', 1)");
+    file(0).execute_batch(&sql).unwrap();
+    let sql = format!(
+        "begin;
+         insert into respgres_prepared values
+            ('{gid}', null, null, unixepoch() * 1000000, null, null, null),
+            ('{gid}', cast('{}' as blob), cast('new' as blob), 1, 1, null, 7);
+         commit",
+        keys[1]
+    );
+    file(1).execute_batch(&sql).unwrap();
+    let mut refused = 0;
+    eventually("it is finished", || {
+        let reply = conn.cmd(&args!["APPEND", keys[1], "er"]);
+        if reply.is_error() {
+            assert!(
+                reply.error().contains("has still to be finished"),
+                "{reply}"
+            );
+            refused += 1;
+            return None;
+        }
+        Some(())
+    });
+    assert!(refused > 0);
+    assert_eq!(
+        values(&mut conn, &keys),
+        ["old", "newer", "old"].map(|v| Some(v.to_owned()))
+    );
+}
+
 /// A shard that refuses one of the rows.
 fn refuse_row(url: &str, key: &str) {
     let sql = format!(
