@@ -122,6 +122,16 @@ impl Command {
         }
     }
 
+    /// Length of its longest key, in bytes.
+    pub fn longest_key(&self) -> usize {
+        if let Command::Read(keys, _) = self {
+            return keys.iter().map(Bytes::len).max().unwrap_or(0);
+        }
+        let mut longest = 0;
+        self.keys(&mut |key| longest = longest.max(key.len()));
+        longest
+    }
+
     /// Length of the longest value that it brings along, in bytes.
     pub fn longest_value(&self) -> usize {
         match self {

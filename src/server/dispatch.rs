@@ -164,8 +164,7 @@ fn is_exec(words: &[Bytes]) -> bool {
 
 /// A command whose keys and values are within their limits.
 fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejection> {
-    let mut longest_key = 0;
-    command.keys(&mut |key| longest_key = longest_key.max(key.len()));
+    let longest_key = command.longest_key();
     if longest_key > KEY_MAX {
         return Err(Rejection::early(format!(
             "ERR a key of {longest_key} bytes is over the limit of {KEY_MAX} bytes; nothing was done"
