@@ -38,8 +38,8 @@ use self::servers::Backend;
 const SEED: u64 = 1;
 
 /// Cases of a test over SQLite. PostgreSQL, with a Redis beside it, takes a multiple of the time.
-const CASES: u64 = 300;
-const CASES_POSTGRES: u64 = 100;
+const CASES: u64 = 500;
+const CASES_POSTGRES: u64 = 150;
 
 macro_rules! tests_over_each_backend {
     ($($name:ident: $groups:expr,)+) => {
@@ -184,7 +184,7 @@ fn draw(backend: Backend, groups: &[Group], seed: u64, cases: u64) -> Result<(),
     let config = Config {
         cases: u32::try_from(cases).expect("a number of cases"),
         failure_persistence: None,
-        max_shrink_iters: 5000,
+        max_shrink_iters: 20_000,
         max_shrink_time: 30_000,
         ..Config::default()
     };

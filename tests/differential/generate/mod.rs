@@ -1,5 +1,6 @@
 //! Cases, drawn by proptest.
 
+mod edges;
 pub mod table;
 pub mod words;
 
@@ -64,12 +65,12 @@ pub fn cases(groups: &[Group], serves: impl Fn(&str) -> bool) -> BoxedStrategy<C
 }
 
 fn pipeline(commands: &BoxedStrategy<Words>) -> BoxedStrategy<Pipeline> {
-    let depth = prop_oneof![3 => 1..4usize, 3 => 4..12usize, 1 => 12..40usize];
-    let commands = commands.clone();
+    // Each from one command on, and none by prop_flat_map: otherwise they would not shrink far.
+    let depth = |most: usize| vec(commands.clone(), 1..=most);
     let connection = prop_oneof![4 => Just(0), 1 => Just(1)];
     (
         connection,
-        depth.prop_flat_map(move |most| vec(commands.clone(), 1..=most)),
+        prop_oneof![3 => depth(3), 3 => depth(12), 1 => depth(40)],
     )
         .prop_map(|(connection, commands)| Pipeline {
             connection,
