@@ -89,7 +89,7 @@ fn every_command_that_is_to_be_served_is() {
 #[test]
 fn every_command_is_tried_with_and_without_mistakes() {
     let groups = [Strings, Bits, Keys, Connection, Transactions];
-    draw(Backend::RedisItself, &groups, SEED, 1000).unwrap_or_else(|failure| panic!("{failure}"));
+    draw(Backend::RedisItself, &groups, SEED, 2000).unwrap_or_else(|failure| panic!("{failure}"));
     let servers = Backend::RedisItself.servers();
     let tally = servers.tally();
     for row in ROWS {

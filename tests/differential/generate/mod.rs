@@ -200,7 +200,7 @@ fn unserved() -> BoxedStrategy<Words> {
 #[derive(Clone, Debug)]
 enum Mistake {
     None,
-    WithoutLast,
+    Shorter(prop::sample::Index),
     Longer(Word),
     Another(prop::sample::Index, Word),
 }
@@ -208,7 +208,7 @@ enum Mistake {
 fn mistake() -> BoxedStrategy<Mistake> {
     prop_oneof![
         20 => Just(Mistake::None),
-        1 => Just(Mistake::WithoutLast),
+        1 => any::<prop::sample::Index>().prop_map(Mistake::Shorter),
         1 => odd_word().prop_map(Mistake::Longer),
         1 => (any::<prop::sample::Index>(), odd_word()).prop_map(|(at, word)| Mistake::Another(at, word)),
     ]
@@ -220,7 +220,7 @@ impl Mistake {
     fn made_in(self, mut words: Words) -> Words {
         match self {
             Mistake::None => {}
-            Mistake::WithoutLast => words.truncate(words.len().max(2) - 1),
+            Mistake::Shorter(length) => words.truncate(1 + length.index(words.len())),
             Mistake::Longer(word) => words.push(word),
             Mistake::Another(at, word) => {
                 if words.len() > 1 {
