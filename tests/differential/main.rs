@@ -92,7 +92,7 @@ fn every_command_is_tried_with_and_without_mistakes() {
     draw(Backend::RedisItself, &groups, SEED, 2000).unwrap_or_else(|failure| panic!("{failure}"));
     let servers = Backend::RedisItself.servers();
     let tally = servers.tally();
-    for row in ROWS {
+    for row in ROWS.iter().filter(|row| !is_left_out(row.name)) {
         let (good, errors) = tally.get(row.name).copied().unwrap_or_default();
         assert!(
             good > 0 && errors > 0,
@@ -178,8 +178,6 @@ const ENOUGH_FOR_ALL: u64 = 20_000;
 /// Draws cases and runs them; the error shows the first that fails, made small.
 fn draw(backend: Backend, groups: &[Group], seed: u64, cases: u64) -> Result<(), String> {
     let servers = backend.servers();
-    let without = std::env::var("DIFFERENTIAL_WITHOUT").unwrap_or_default();
-    let is_left_out = |name: &str| without.split(',').any(|left_out| left_out == name);
     let strategy = generate::cases(groups, |name| servers.serves(name) && !is_left_out(name));
     let config = Config {
         cases: u32::try_from(cases).expect("a number of cases"),
@@ -202,6 +200,11 @@ fn draw(backend: Backend, groups: &[Group], seed: u64, cases: u64) -> Result<(),
         ),
         TestError::Abort(reason) => format!("{backend:?}: no cases: {reason}"),
     })
+}
+
+fn is_left_out(name: &str) -> bool {
+    let names = std::env::var("DIFFERENTIAL_WITHOUT").unwrap_or_default();
+    names.split(',').any(|left_out| left_out == name)
 }
 
 /// A number in the environment.
