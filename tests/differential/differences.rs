@@ -147,3 +147,51 @@ fn is_near_overflow(word: &[u8]) -> bool {
         .and_then(|text| text.parse::<i64>().ok());
     number.is_some_and(|number| number >= near || (near / 1000..=i64::MAX / 1000).contains(&number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::key_on;
+
+    fn pair(words: &[&str], reference: &str, ours: &str, backend: Backend) -> Option<After> {
+        let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let (reference, ours) = (Frame::of(reference), Frame::of(ours));
+        let pair = Pair {
+            backend,
+            words: &words,
+            queued: &[],
+            reference: &reference,
+            ours: &ours,
+            absent_throughout: &[],
+        };
+        let known = DIFFERENCES.iter().find(|known| (known.applies)(&pair));
+        known.map(|known| known.after)
+    }
+
+    #[test]
+    fn only_what_really_is_on_several_shards_may_be_refused() {
+        let refusal = "-CROSSSHARD no\r\n";
+        let apart: Vec<String> = (0..SHARDS)
+            .map(|shard| key_on(shard, SHARDS, "k"))
+            .collect();
+        let together = ["rename", &apart[0], &apart[0]];
+        let apart = ["rename", &apart[0], &apart[1]];
+        let answer = |words: &[&str], backend| pair(words, "+OK\r\n", refusal, backend);
+        assert_eq!(answer(&apart, Backend::Embedded), Some(After::Apart));
+        assert_eq!(answer(&apart, Backend::Postgres), None);
+        assert_eq!(answer(&together, Backend::Embedded), None);
+        assert_eq!(
+            pair(&apart, "+OK\r\n", "-ERR no\r\n", Backend::Embedded),
+            None
+        );
+    }
+
+    #[test]
+    fn only_far_deadlines_may_be_cut() {
+        let answer = |reference, ours| pair(&["PTTL", "k"], reference, ours, Backend::Postgres);
+        let cut = ":4611686018427386\r\n";
+        assert_eq!(answer(":7999999999999998\r\n", cut), Some(After::Same));
+        assert_eq!(answer(":1000000\r\n", cut), None);
+        assert_eq!(answer(":7999999999999998\r\n", ":-1\r\n"), None);
+    }
+}
