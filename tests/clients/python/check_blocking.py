@@ -164,7 +164,7 @@ def pipeline(client, new):
     with client.pipeline(transaction=False) as pipe:
         pipe.get("key:1").execute_command("NOSUCH").get("key:2")
         one, error, two = pipe.execute(raise_on_error=False)
-    assert (one, two) == (b"1", b"2") and isinstance(error, ResponseError)
+    assert (one, two) == (b"-1", b"-2") and isinstance(error, ResponseError)
 
 
 def transaction(client, new):
