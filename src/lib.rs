@@ -32,6 +32,10 @@
 //! `shard/postgres/write.rs`); then the cache entries of the batch are removed, and only then is the
 //! write acknowledged.
 //!
+//! What is on several shards at one instant (MSETNX, a MULTI) does not go through a lane, but through
+//! `engine/across.rs`: a branch on each shard, prepared, decided on one, finished on the others;
+//! `engine/recover.rs` finishes what somebody left behind.
+//!
 //! # Invariants
 //!
 //! - An acknowledged write is committed, and no cache holds anything older for its key.

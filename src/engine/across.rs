@@ -154,7 +154,10 @@ impl Across {
         operation: &Operation,
         mut branches: Vec<Branch>,
     ) -> Result<Outcome, Error> {
-        let decider = self.decider(&branches)?;
+        let decider = match self.decider(&branches) {
+            Ok(decider) => decider,
+            Err(error) => return Err(taken_back(branches, error).await),
+        };
         let mut rows = Rows::at(branches[decider].now(), self.shards.value_max());
         for branch in &mut branches {
             branch.put_into(&mut rows);
@@ -213,8 +216,11 @@ impl Across {
         };
         let others = join_all(branches.iter_mut().map(|branch| branch.write(rows, None)));
         let (decided, others) = tokio::join!(deciding.write(rows, Some(&decision)), others);
-        decided?;
-        others.into_iter().collect::<Result<(), Error>>()?;
+        let written: Result<(), Error> = others.into_iter().chain([decided]).collect();
+        if let Err(error) = written {
+            branches.push(deciding);
+            return Err(taken_back(branches, error).await);
+        }
 
         self.crash_points.pass("across:written");
         let preparing = branches.iter_mut().map(async |branch| {
@@ -367,9 +373,18 @@ async fn lock(shards: &[&Arc<Shard>], keys: &ByShard) -> Result<Vec<Branch>, Err
             .flatten()
             .map(|(key, access)| (key.clone(), *access))
             .collect();
-        branches.push(shard.begin(&keys).await?);
+        match shard.begin(&keys).await {
+            Ok(branch) => branches.push(branch),
+            Err(error) => return Err(taken_back(branches, error).await),
+        }
     }
     Ok(branches)
+}
+
+/// Rolls everything back because of `error`. What can't be is closed, and the server does it.
+async fn taken_back(branches: Vec<Branch>, error: Error) -> Error {
+    join_all(branches.into_iter().map(Branch::roll_back)).await;
+    error
 }
 
 /// `shard_0 and shard_2 are`.

@@ -52,11 +52,18 @@ impl Gid {
         index.parse().ok().map(ShardId::new)
     }
 
-    /// As a literal of SQL.
-    pub(super) fn quoted(&self) -> String {
+    /// What the branch of a shard is called, as a literal of SQL. A server may have several shards, and
+    /// has the names of all its databases in one place.
+    pub(super) fn branch(&self, shard: ShardId) -> String {
         // With a backslash it would be one of another kind, which PostgreSQL takes in any setting.
         let escaped = self.0.replace('\\', "\\\\").replace('\'', "''");
-        format!("E'{escaped}'")
+        format!("E'{escaped}:{}'", shard.index())
+    }
+
+    /// The transaction of a branch that is called so.
+    pub(super) fn of_branch(name: &str) -> Option<Self> {
+        let (gid, _) = name.rsplit_once(':')?;
+        Some(Self(gid.to_owned()))
     }
 }
 
@@ -275,11 +282,14 @@ mod tests {
         assert_eq!(gid.decider("abcd"), None);
         assert_eq!(Gid::from_text("respgres:abc:x:y").decider("abc"), None);
         let long = Gid::draw(&"ü".repeat(200), ShardId::new(1023), "0badcafe");
-        assert!(long.as_str().len() < 200, "{}", long.as_str().len());
+        let branch = long.branch(ShardId::new(1023));
+        assert!(branch.len() - "E''".len() < 200, "{branch}");
     }
 
     #[test]
     fn a_name_is_quoted_whatever_is_in_it() {
-        assert_eq!(Gid::from_text("a'b\\c").quoted(), "E'a''b\\\\c'");
+        let gid = Gid::from_text("a'b\\c");
+        assert_eq!(gid.branch(ShardId::new(7)), "E'a''b\\\\c:7'");
+        assert_eq!(Gid::of_branch("a'b\\c:7"), Some(gid));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::error::SqlState;
 
@@ -11,7 +12,9 @@ use super::failure::classify;
 use super::held::{Held, Keys, Prepared, prepare};
 use super::pool::Object;
 use super::{PostgresShard, misread, no_answer};
-use crate::command::Rows;
+use crate::command::operation::Access;
+use crate::command::{Rows, Timestamp};
+use crate::routing::ShardId;
 use crate::shard::branch::{Decision, Gid, Verdict};
 use crate::shard::orphan::{Orphan, Unfinished};
 use crate::shard::{Failure, GRACE};
@@ -62,6 +65,7 @@ pub(in crate::shard) struct Branch {
     prepared: Prepared,
     held: Held,
     prepared_max: u32,
+    shard: ShardId,
     limit: Duration,
 }
 
@@ -94,7 +98,7 @@ impl PostgresShard {
     /// Begins a branch: locks the keys and reads them.
     pub(in crate::shard) async fn begin(
         &self,
-        keys: &[(bytes::Bytes, crate::command::operation::Access)],
+        keys: &[(Bytes, Access)],
     ) -> Result<Branch, Failure> {
         let mut named = Keys::default();
         for (key, access) in keys {
@@ -119,6 +123,7 @@ impl PostgresShard {
             prepared,
             held,
             prepared_max,
+            shard: self.id,
             limit,
         })
     }
@@ -129,7 +134,8 @@ impl PostgresShard {
         gid: &Gid,
         verdict: Verdict,
     ) -> Result<(), Failure> {
-        self.on_connection(async |connection| finish(connection, gid, verdict).await)
+        let name = gid.branch(self.id);
+        self.on_connection(async |connection| finish(connection, &name, verdict).await)
             .await
     }
 
@@ -165,8 +171,9 @@ impl PostgresShard {
             })
             .await?;
         rows.iter()
-            .map(|row| row.try_get(0).map(Gid::from_text).map_err(misread))
-            .collect()
+            .filter_map(|row| row.try_get(0).map(Gid::of_branch).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(misread)
     }
 
     /// Decisions that were made a while ago.
@@ -213,7 +220,7 @@ impl Branch {
     }
 
     /// The shard's now.
-    pub(in crate::shard) fn now(&self) -> crate::command::Timestamp {
+    pub(in crate::shard) fn now(&self) -> Timestamp {
         self.held.now
     }
 
@@ -257,7 +264,7 @@ impl Branch {
 
     /// Prepares the transaction. Where the answer is lost it may be prepared or not.
     pub(in crate::shard) async fn prepare(&mut self, gid: &Gid) -> Result<(), Failure> {
-        let sql = format!("PREPARE TRANSACTION {}", gid.quoted());
+        let sql = format!("PREPARE TRANSACTION {}", gid.branch(self.shard));
         let sent = self.send(&sql).await;
         self.connection.is_clean = sent.is_ok();
         sent
@@ -292,8 +299,9 @@ impl Branch {
         verdict: Verdict,
     ) -> Result<(), Failure> {
         self.connection.is_clean = false;
+        let name = gid.branch(self.shard);
         let finished = within(self.limit, async {
-            let finished = finish(self.connection.get()?, gid, verdict).await;
+            let finished = finish(self.connection.get()?, &name, verdict).await;
             finished.map_err(|error| classify(&error))
         })
         .await;
@@ -312,14 +320,14 @@ impl Branch {
 
 async fn finish(
     connection: &ClientWrapper,
-    gid: &Gid,
+    name: &str,
     verdict: Verdict,
 ) -> Result<(), tokio_postgres::Error> {
     let how = match verdict {
         Verdict::Commit => "COMMIT",
         Verdict::Abort => "ROLLBACK",
     };
-    let sql = format!("{how} PREPARED {}", gid.quoted());
+    let sql = format!("{how} PREPARED {name}");
     match connection.batch_execute(&sql).await {
         // It is taken away last, when what it wrote can be seen.
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),

@@ -34,10 +34,18 @@ const SHARED: &[&str] = &[
     "max_connections=500",
     "shared_buffers=64MB",
     "max_wal_size=256MB",
+    "max_prepared_transactions=200",
 ];
 
 /// Durability as PostgreSQL has it by default.
 const SEPARATE: &[&str] = &["max_connections=60", "shared_buffers=16MB"];
+
+/// The same, for transactions over several shards.
+const PREPARING: &[&str] = &[
+    "max_connections=60",
+    "shared_buffers=16MB",
+    "max_prepared_transactions=20",
+];
 
 impl PostgresServer {
     /// The one server that most tests share, each with databases of its own.
@@ -49,6 +57,11 @@ impl PostgresServer {
     /// A server that the test may kill.
     pub fn separate() -> PostgresServer {
         PostgresServer::start(SEPARATE)
+    }
+
+    /// A server that the test may kill, and that can prepare transactions, as by default none can.
+    pub fn preparing() -> PostgresServer {
+        PostgresServer::start(PREPARING)
     }
 
     fn start(settings: &'static [&'static str]) -> PostgresServer {
