@@ -3,10 +3,12 @@
 
 pub mod control;
 pub mod glob;
+mod help;
 pub mod mutation;
 mod parse;
 pub mod row;
 pub mod table;
+pub mod unsupported;
 
 use bytes::Bytes;
 

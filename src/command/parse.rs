@@ -6,6 +6,7 @@ pub(super) mod connection;
 mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
+pub(super) mod pubsub;
 pub(super) mod server;
 pub(super) mod strings;
 
@@ -56,6 +57,23 @@ fn unknown_subcommand<T>(container: &str, subcommand: &[u8]) -> Result<T, Reject
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         shown(subcommand)
     ))
+}
+
+/// A subcommand that is known, with arguments that it does not take.
+fn misused_subcommand<T>(container: &str, operands: &[Bytes]) -> Result<T, Rejection> {
+    reject(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        operands
+            .first()
+            .map_or_else(Default::default, |name| shown(name))
+    ))
+}
+
+/// A time to wait, in milliseconds.
+fn timeout_millis(bytes: &[u8]) -> Result<u64, Rejection> {
+    let millis = integer(bytes)
+        .ok_or_else(|| Rejection("ERR timeout is not an integer or out of range".into()))?;
+    u64::try_from(millis).map_err(|_| Rejection("ERR timeout is negative".into()))
 }
 
 /// The first word in lower case, and the rest.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::parse::{connection, keys, keyspace, server, strings};
+use super::parse::{connection, keys, keyspace, pubsub, server, strings};
 use super::{Command, Rejection};
 
 /// One command.
@@ -83,15 +83,23 @@ const SESSION_OPEN: &[&str] = &[
 ];
 const SERVER: &[&str] = &["loading", "stale"];
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
+const SERVER_FAST: &[&str] = &["loading", "stale", "fast"];
+const ROLE: &[&str] = &["noscript", "loading", "stale", "fast"];
+const WAIT: &[&str] = &["noscript"];
+const PUBLISH: &[&str] = &["pubsub", "loading", "stale", "fast"];
+const SUBSCRIBE: &[&str] = &["pubsub", "noscript", "loading", "stale"];
 
 /// Every command that is served.
 #[rustfmt::skip]
 pub const COMMANDS: &[Spec] = &[
+    row("acl", -2, &[], NONE, "server", "6.0.0", "A container for Access List Control commands.", server::acl),
     row("auth", -2, SESSION_OPEN, NONE, "connection", "1.0.0", "Authenticates the connection.", connection::auth),
     row("client", -2, &[], NONE, "connection", "2.4.0", "A container for client connection commands.", connection::client),
+    row("cluster", -2, &[], NONE, "cluster", "3.0.0", "A container for Redis Cluster commands.", server::cluster),
     row("command", -1, SERVER, NONE, "server", "2.8.13", "Returns detailed information about all commands.", server::command),
-    row("config", -2, ADMIN, NONE, "server", "2.0.0", "A container for server configuration commands.", server::config),
+    row("config", -2, &[], NONE, "server", "2.0.0", "A container for server configuration commands.", server::config),
     row("dbsize", 1, READ_FAST, NONE, "server", "1.0.0", "Returns the number of keys in the database.", keyspace::dbsize),
+    row("debug", -2, ADMIN, NONE, "server", "1.0.0", "A container for debugging commands.", server::debug),
     row("del", -2, WRITE, ALL, "generic", "1.0.0", "Deletes one or more keys.", keys::delete),
     row("echo", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Returns the given string.", connection::echo),
     row("exists", -2, READ_FAST, ALL, "generic", "1.0.0", "Determines whether one or more keys exist.", keys::exists),
@@ -101,19 +109,40 @@ pub const COMMANDS: &[Spec] = &[
     row("get", 2, READ_FAST, ONE, "string", "1.0.0", "Returns the string value of a key.", strings::get),
     row("hello", -1, SESSION_OPEN, NONE, "connection", "6.0.0", "Handshakes with the server.", connection::hello),
     row("info", -1, SERVER, NONE, "server", "1.0.0", "Returns information and statistics about the server.", server::info),
+    row("lastsave", 1, SERVER_FAST, NONE, "server", "1.0.0", "Returns the Unix timestamp of the last successful save to disk.", server::lastsave),
+    row("latency", -2, &[], NONE, "server", "2.8.13", "A container for latency diagnostics commands.", server::latency),
+    row("memory", -2, &[], NONE, "server", "4.0.0", "A container for memory diagnostics commands.", server::memory),
     row("mget", -2, READ_FAST, ALL, "string", "1.0.0", "Returns the string values of one or more keys.", strings::mget),
+    row("module", -2, &[], NONE, "server", "4.0.0", "A container for module commands.", server::module),
+    row("monitor", 1, ADMIN, NONE, "server", "1.0.0", "Listens for all requests received by the server in real time.", server::monitor),
     row("mset", -3, STORE, PAIRS, "string", "1.0.1", "Sets the string values of one or more keys.", strings::mset),
     row("persist", 2, WRITE_FAST, ONE, "generic", "2.2.0", "Removes the expiration time of a key.", keys::persist),
     row("ping", -1, &["fast"], NONE, "connection", "1.0.0", "Returns the server's liveliness response.", connection::ping),
+    row("proxy", -2, SERVER, NONE, "server", "7.0.0", "A container for commands about the shards behind the proxy.", server::proxy),
     row("psetex", 4, STORE, ONE, "string", "2.6.0", "Sets both string value and expiration time in milliseconds of a key.", strings::psetex),
+    row("psubscribe", -2, SUBSCRIBE, NONE, "pubsub", "2.0.0", "Listens for messages published to channels that match one or more patterns.", pubsub::psubscribe),
     row("pttl", 2, READ_FAST, ONE, "generic", "2.6.0", "Returns the expiration time in milliseconds of a key.", keys::pttl),
+    row("publish", 3, PUBLISH, NONE, "pubsub", "2.0.0", "Posts a message to a channel.", pubsub::publish),
+    row("pubsub", -2, &[], NONE, "pubsub", "2.8.0", "A container for Pub/Sub commands.", pubsub::pubsub),
+    row("punsubscribe", -1, SUBSCRIBE, NONE, "pubsub", "2.0.0", "Stops listening to messages published to channels that match one or more patterns.", pubsub::punsubscribe),
     row("quit", -1, SESSION_OPEN, NONE, "connection", "1.0.0", "Closes the connection.", connection::quit),
+    row("readonly", 1, SERVER_FAST, NONE, "cluster", "3.0.0", "Enables read-only queries for a connection to a Redis Cluster replica node.", server::readonly),
+    row("readwrite", 1, SERVER_FAST, NONE, "cluster", "3.0.0", "Enables read-write queries for a connection to a Redis Cluster replica node.", server::readwrite),
     row("reset", 1, SESSION_OPEN, NONE, "connection", "6.2.0", "Resets the connection.", connection::reset),
+    row("role", 1, ROLE, NONE, "server", "2.8.12", "Returns the replication role.", server::role),
     row("select", 2, &["loading", "stale", "fast"], NONE, "connection", "1.0.0", "Changes the selected database.", connection::select),
     row("set", -3, STORE, ONE, "string", "1.0.0", "Sets the string value of a key, ignoring its type.", strings::set),
     row("setex", 4, STORE, ONE, "string", "2.0.0", "Sets the string value and expiration time of a key.", strings::setex),
+    row("slowlog", -2, &[], NONE, "server", "2.2.12", "A container for slow log commands.", server::slowlog),
+    row("spublish", 3, PUBLISH, ONE, "pubsub", "7.0.0", "Posts a message to a shard channel.", pubsub::spublish),
+    row("ssubscribe", -2, SUBSCRIBE, ALL, "pubsub", "7.0.0", "Listens for messages published to shard channels.", pubsub::ssubscribe),
+    row("subscribe", -2, SUBSCRIBE, NONE, "pubsub", "2.0.0", "Listens for messages published to channels.", pubsub::subscribe),
+    row("sunsubscribe", -1, SUBSCRIBE, ALL, "pubsub", "7.0.0", "Stops listening to messages posted to shard channels.", pubsub::sunsubscribe),
+    row("time", 1, SERVER_FAST, NONE, "server", "2.6.0", "Returns the server time.", server::time),
     row("ttl", 2, READ_FAST, ONE, "generic", "1.0.0", "Returns the expiration time in seconds of a key.", keys::ttl),
     row("unlink", -2, WRITE_FAST, ALL, "generic", "4.0.0", "Deletes one or more keys.", keys::delete),
+    row("unsubscribe", -1, SUBSCRIBE, NONE, "pubsub", "2.0.0", "Stops listening to messages posted to channels.", pubsub::unsubscribe),
+    row("wait", 3, WAIT, NONE, "generic", "3.0.0", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.", server::wait),
 ];
 
 /// Longest name in the table.
@@ -143,11 +172,16 @@ const fn number(name: &[u8]) -> u128 {
 
 /// The row of a command, by its name in any case.
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    COMMANDS.get(position(name)?)
+}
+
+/// The place of a command in [`COMMANDS`], by its name in any case.
+pub fn position(name: &[u8]) -> Option<usize> {
     // No name has a NUL, which fills up shorter ones.
     if name.len() > NAME_MAX || name.contains(&0) {
         return None;
     }
-    COMMANDS.get(NAMES.binary_search(&number(name)).ok()?)
+    NAMES.binary_search(&number(name)).ok()
 }
 
 #[cfg(test)]

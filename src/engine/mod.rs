@@ -137,6 +137,11 @@ impl Engine {
         shard_of(key, self.num_shards())
     }
 
+    /// The cache, whose channels are for messages between clients.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     /// The counters of this process.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -7,15 +7,23 @@
 //! since the lane keeps their order.
 
 use std::collections::HashSet;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_write_buf;
 
 use super::Server;
 use super::clients::Client;
+use super::control::refusal;
+use super::mailbox::{Ended, Mailbox};
 use super::session::Session;
-use crate::command::{Command, Control, Mutation, Outcome, Row, Set, Unit, table};
+use super::statistics::Statistics;
+use crate::command::{Command, Control, Mutation, Outcome, Row, Set, Unit};
 use crate::engine::{Found, Ticket};
 use crate::error::Error;
 use crate::resp::{Args, Reply};
@@ -42,23 +50,15 @@ pub(super) enum Request {
 /// Of `segment` only the memory is used.
 pub(super) async fn execute<S: AsyncWrite + Unpin>(
     server: &Server,
-    client: &Client,
+    client: &Arc<Client>,
     session: &mut Session,
-    requests: &mut Vec<Request>,
+    requests: &[Request],
     segment: &mut Segment,
     out: &mut Output<'_, S>,
 ) -> io::Result<bool> {
-    server.engine.metrics().commands.add(requests.len() as u64);
-    if let Some(Request::Words(words)) = requests.last() {
-        let name = words
-            .first()
-            .and_then(|name| table::find(name))
-            .map_or("", |spec| spec.name);
-        client.touch(name);
-    }
-    for request in requests.drain(..) {
+    for request in requests {
         let command = match request {
-            Request::Words(words) if is_http(&words) => {
+            Request::Words(words) if is_http(words) => {
                 tracing::warn!(
                     client = client.id,
                     "an HTTP request on the RESP port; closing"
@@ -66,8 +66,12 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 segment.finish(server, session, out).await?;
                 return Ok(false);
             }
-            Request::Words(words) => Command::parse(&words).map_err(|rejection| rejection.0),
-            Request::Refused(text) => Err(text),
+            Request::Words(words) => match session.is_restricted {
+                true => refusal(client, words).map_or(Ok(()), Err),
+                false => Ok(()),
+            }
+            .and_then(|()| Command::parse(words).map_err(|rejection| rejection.0)),
+            Request::Refused(text) => Err(text.clone()),
         };
         let value_max = server.settings.value_max;
         let checked = command.and_then(|command| {
@@ -94,17 +98,14 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 }
                 segment.add(server, command).await;
             }
-            Command::Control(Control::Ping(None)) => {
+            Command::Control(Control::Ping(None)) if !session.is_restricted => {
                 segment.steps.push(Step::Ready(Reply::Status("PONG")));
             }
             // The others may look at the whole, or change how replies are written: what came before is
             // answered first.
             Command::Control(control) => {
                 segment.finish(server, session, out).await?;
-                let is_last = matches!(control, Control::Quit);
-                let reply = server.control(client, session, control).await;
-                out.push(&reply, session).await?;
-                if is_last {
+                if !server.answer(client, session, control, out).await? {
                     return Ok(false);
                 }
             }
@@ -171,14 +172,35 @@ fn keys(command: &Command) -> impl Iterator<Item = &Bytes> {
 pub(super) struct Output<'a, S> {
     pub(super) stream: &'a mut S,
     pub(super) buffer: &'a mut BytesMut,
+    pub(super) mailbox: &'a Mailbox,
+    pub(super) statistics: &'a Statistics,
 }
 
 impl<S: AsyncWrite + Unpin> Output<'_, S> {
-    /// Appends a reply; waits for the client to read if too much waits for it already.
-    async fn push(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
+    /// Appends a reply, unless the client wants none; waits for the client to read if too much waits
+    /// for it already.
+    pub(super) async fn push(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
+        if let Reply::Error(text) = reply {
+            self.statistics.note_error(text);
+        }
+        if !session.replies.is_next_sent() {
+            return Ok(());
+        }
+        self.write(reply, session).await
+    }
+
+    /// As [`push`](Output::push), but for what the client always wants.
+    pub(super) async fn write(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
         reply.encode(session.version, self.buffer);
         while self.buffer.len() >= OUT_MAX {
-            if self.stream.write_buf(self.buffer).await? == 0 {
+            let written = poll_fn(|context| {
+                self.mailbox.register(context.waker());
+                if self.mailbox.has_ended() {
+                    return Poll::Ready(Err(Ended.into()));
+                }
+                poll_write_buf(Pin::new(&mut *self.stream), context, self.buffer)
+            });
+            if written.await? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
