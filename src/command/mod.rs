@@ -5,6 +5,7 @@
 pub mod bits;
 pub mod control;
 pub mod glob;
+mod help;
 mod integers;
 pub mod keyspace;
 pub mod lcs;
@@ -18,6 +19,7 @@ pub mod row;
 pub mod rows;
 pub mod table;
 pub mod transaction;
+pub mod unsupported;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -47,8 +49,6 @@ pub enum Command {
     Together(Many),
     /// MULTI, EXEC, DISCARD, WATCH, UNWATCH
     Transaction(Transaction),
-    /// The text of a HELP subcommand.
-    Help(&'static [&'static str]),
     /// A command on all keys of all shards.
     Keyspace(Keyspace),
     /// A command on the connection or the server, not on data.
@@ -115,10 +115,7 @@ impl Command {
             }
             Command::MSet(pairs) => pairs.iter().for_each(|(key, _)| tell(key)),
             Command::Together(many) => many.keys(&mut |key, _| tell(key)),
-            Command::Transaction(_)
-            | Command::Help(_)
-            | Command::Keyspace(_)
-            | Command::Control(_) => {}
+            Command::Transaction(_) | Command::Keyspace(_) | Command::Control(_) => {}
         }
     }
 

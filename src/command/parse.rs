@@ -8,6 +8,7 @@ mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
 pub(super) mod lcs;
+pub(super) mod pubsub;
 pub(super) mod server;
 pub(super) mod strings;
 pub(super) mod transaction;
@@ -57,6 +58,23 @@ fn unknown_subcommand<T>(container: &str, subcommand: &[u8]) -> Result<T, Reject
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         shown(subcommand)
     )))
+}
+
+/// A subcommand that is known, with arguments that it does not take.
+fn misused_subcommand<T>(container: &str, operands: &[Bytes]) -> Result<T, Rejection> {
+    reject(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        operands
+            .first()
+            .map_or_else(Default::default, |name| shown(name))
+    ))
+}
+
+/// A time to wait, in milliseconds.
+fn timeout_millis(bytes: &[u8]) -> Result<u64, Rejection> {
+    let millis = integer(bytes)
+        .ok_or_else(|| Rejection::late("ERR timeout is not an integer or out of range"))?;
+    u64::try_from(millis).map_err(|_| Rejection::late("ERR timeout is negative"))
 }
 
 /// The first word in lower case, and the rest.

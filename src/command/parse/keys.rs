@@ -7,8 +7,9 @@ use super::{
     Parsed, integer_or_reject, is, one_key, read, reject, shown, subcommand, syntax_error,
     unknown_subcommand,
 };
+use crate::command::help;
 use crate::command::mutation::{Deadline, ExpireCondition, Mutation};
-use crate::command::{Command, Many, Query, Rejection, Unit, wrong_arity};
+use crate::command::{Command, Control, Many, Query, Rejection, Unit, wrong_arity};
 
 pub(in crate::command) fn exists(operands: &[Bytes]) -> Parsed {
     Ok(Command::Read(operands.into(), Query::Count))
@@ -162,24 +163,6 @@ pub(in crate::command) fn copy(operands: &[Bytes]) -> Parsed {
     }))
 }
 
-const OBJECT_HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-    "HELP",
-    "    Print this help.",
-];
-
 pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
     let (name, rest) = subcommand(operands);
     let query = match name.as_str() {
@@ -187,7 +170,7 @@ pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
         "freq" => Query::Frequency,
         "idletime" => Query::IdleTime,
         "refcount" => Query::ReferenceCount,
-        "help" if rest.is_empty() => return Ok(Command::Help(OBJECT_HELP)),
+        "help" if rest.is_empty() => return Ok(Command::Control(Control::Help(help::OBJECT))),
         "help" => return Err(wrong_arity("object|help")),
         _ => return unknown_subcommand("OBJECT", operands.first().map_or(&b""[..], |name| name)),
     };
