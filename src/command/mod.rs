@@ -142,7 +142,7 @@ impl Command {
     }
 }
 
-/// The text of Redis 7, which shows the first arguments up to 128 bytes.
+/// The text of Redis 7, which shows the first arguments up to 128 bytes, each up to a NUL.
 fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
     let mut shown = String::new();
     for operand in operands {
@@ -151,12 +151,11 @@ fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
         }
         let room = 128 - shown.len();
         let cut = &operand[..operand.len().min(room)];
-        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+        shown.push_str(&format!("'{}' ", parse::quoted(cut)));
     }
-    let name = &name[..name.len().min(128)];
+    let name = parse::quoted(&name[..name.len().min(128)]);
     Rejection::early(format!(
-        "ERR unknown command '{}', with args beginning with: {shown}",
-        String::from_utf8_lossy(name)
+        "ERR unknown command '{name}', with args beginning with: {shown}"
     ))
 }
 

@@ -29,8 +29,15 @@ fn syntax_error<T>() -> Result<T, Rejection> {
     reject("ERR syntax error")
 }
 
+/// A word as an error shows it: as C has it, up to a NUL.
+pub(super) fn quoted(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end])
+}
+
+/// The same, up to 128 bytes of it.
 fn shown(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(128)])
+    quoted(&bytes[..bytes.len().min(128)])
 }
 
 fn is(word: &[u8], name: &str) -> bool {
@@ -75,6 +82,17 @@ fn timeout_millis(bytes: &[u8]) -> Result<u64, Rejection> {
     let millis = integer(bytes)
         .ok_or_else(|| Rejection::late("ERR timeout is not an integer or out of range"))?;
     u64::try_from(millis).map_err(|_| Rejection::late("ERR timeout is negative"))
+}
+
+/// A 32-bit integer: the number of a database.
+fn database(bytes: &[u8]) -> Result<i32, Rejection> {
+    i32::try_from(integer_or_reject(bytes)?).map_err(|_| {
+        Rejection::late(format!(
+            "ERR value is out of range, value must between {} and {}",
+            i32::MIN,
+            i32::MAX
+        ))
+    })
 }
 
 /// The first word in lower case, and the rest.

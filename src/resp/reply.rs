@@ -106,8 +106,10 @@ fn map(pairs: &[(Reply, Reply)], version: Version, out: &mut BytesMut) {
     }
 }
 
-/// An error is one line: a break in it would end the reply early and desynchronise the client.
+/// An error is one line: a break in it would end the reply early and desynchronise the client. As in
+/// Redis, breaks at its end go, and others become spaces.
 fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    let text = text.trim_end_matches(['\r', '\n']);
     if text.contains(['\r', '\n']) {
         text.replace(['\r', '\n'], " ").into()
     } else {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Parsed, integer, integer_or_reject, is, misused_subcommand, one_key, reject, shown, subcommand,
-    syntax_error, timeout_millis, unknown_subcommand,
+    Parsed, database, integer, integer_or_reject, is, misused_subcommand, one_key, quoted, reject,
+    shown, subcommand, syntax_error, timeout_millis, unknown_subcommand,
 };
 use crate::command::control::{
     Client, ClientFilter, ClientKind, Control, Credentials, Hello, KillFilter, ReplyMode,
@@ -34,13 +34,9 @@ pub(in crate::command) fn reset(_operands: &[Bytes]) -> Parsed {
 }
 
 pub(in crate::command) fn select(operands: &[Bytes]) -> Parsed {
-    match operands.first().and_then(|index| integer(index)) {
-        Some(0) => Ok(Command::Control(Control::Select)),
-        Some(index) if i32::try_from(index).is_err() => {
-            reject("ERR value is out of range, value must between -2147483648 and 2147483647")
-        }
-        Some(_) => reject("ERR DB index is out of range"),
-        None => reject("ERR value is not an integer or out of range"),
+    match operands {
+        [index] if database(index)? == 0 => Ok(Command::Control(Control::Select)),
+        _ => reject("ERR DB index is out of range"),
     }
 }
 
@@ -86,7 +82,7 @@ pub(in crate::command) fn hello(operands: &[Bytes]) -> Parsed {
             [option, ..] => {
                 return reject(format!(
                     "ERR Syntax error in HELLO option '{}'",
-                    shown(option)
+                    quoted(option)
                 ));
             }
         };

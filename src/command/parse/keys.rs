@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::expiry::{absolute, relative};
 use super::{
-    Parsed, integer_or_reject, is, one_key, read, reject, shown, subcommand, syntax_error,
-    unknown_subcommand,
+    Parsed, database, integer_or_reject, is, one_key, quoted, read, reject, subcommand,
+    syntax_error, unknown_subcommand,
 };
 use crate::command::help;
 use crate::command::mutation::{Deadline, ExpireCondition, Mutation};
@@ -82,7 +82,7 @@ fn expire_condition(options: &[Bytes]) -> Result<Option<ExpireCondition>, Reject
             option if is(option, "xx") => xx = true,
             option if is(option, "gt") => gt = true,
             option if is(option, "lt") => lt = true,
-            other => return reject(format!("ERR Unsupported option {}", shown(other))),
+            other => return reject(format!("ERR Unsupported option {}", quoted(other))),
         }
     }
     if nx && (xx || gt || lt) {
@@ -144,10 +144,8 @@ pub(in crate::command) fn copy(operands: &[Bytes]) -> Parsed {
         if is(option, "replace") {
             replace = true;
         } else if let (true, Some(index)) = (is(option, "db"), options.next()) {
-            match i32::try_from(integer_or_reject(index)?) {
-                Ok(0) => {}
-                Ok(_) => return reject("ERR DB index is out of range"),
-                Err(_) => return reject("ERR value is not an integer or out of range"),
+            if database(index)? != 0 {
+                return reject("ERR DB index is out of range");
             }
         } else {
             return syntax_error();
