@@ -97,7 +97,7 @@ impl Command {
             .ok_or_else(|| Rejection::early("ERR empty command"))?;
         let spec = table::find(name).ok_or_else(|| unknown(name, operands))?;
         if !spec.accepts(args.len()) {
-            return Err(wrong_arity(spec.name));
+            return Err(Rejection::early(wrong_arity(spec.name).text));
         }
         match spec.parse {
             table::Parse::Plain(parse) => parse(operands),
@@ -159,8 +159,11 @@ fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
     ))
 }
 
+/// A number of words that the command, or a subcommand as `client|id`, does not take. What the table does
+/// not say is noticed when the command is executed; what subcommands take is in Redis' table.
 fn wrong_arity(name: &str) -> Rejection {
-    Rejection::early(format!(
-        "ERR wrong number of arguments for '{name}' command"
-    ))
+    Rejection {
+        text: format!("ERR wrong number of arguments for '{name}' command"),
+        is_early: name.contains('|'),
+    }
 }

@@ -40,7 +40,9 @@ fn shown(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     quoted(&bytes[..bytes.len().min(128)])
 }
 
+/// Whether an option is this one; as C has it, up to a NUL.
 fn is(word: &[u8], name: &str) -> bool {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
@@ -98,7 +100,7 @@ fn database(bytes: &[u8]) -> Result<i32, Rejection> {
 /// The first word in lower case, and the rest.
 fn subcommand(operands: &[Bytes]) -> (String, &[Bytes]) {
     match operands.split_first() {
-        Some((name, rest)) => (shown(name).to_ascii_lowercase(), rest),
+        Some((name, rest)) => (String::from_utf8_lossy(name).to_ascii_lowercase(), rest),
         None => (String::new(), operands),
     }
 }
