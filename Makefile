@@ -3,9 +3,11 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_VENV := $(TARGET)/bench-venv
+# The client libraries that the tests run, at the versions pinned in tests/clients.
+CLIENTS := $(TARGET)/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench bench-curve bench-programs lint
+.PHONY: help run test client-libraries soak differential bench bench-curve bench-programs lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +17,37 @@ run: ## build and run the proxy; embedded, unless the environment or .env says o
 
 test: ## install what the tests need (Debian 12), then run them all against real servers
 	@scripts/install-test-dependencies.sh
+	@$(MAKE) --no-print-directory client-libraries
 	$(CARGO) test
+
+differential: ## generated commands beside a real Redis, over all backends; CASES=n for more than 100000
+	@scripts/install-test-dependencies.sh
+	DIFFERENTIAL_CASES=$(or $(CASES),100000) \
+		$(CARGO) test --profile soak --test differential -- --ignored --nocapture at_length
+
+client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
+	@:
+
+PIP_INSTALL = $(CLIENTS)/python/bin/pip install --quiet --disable-pip-version-check --only-binary :all:
+
+# Two releases of one package: the older in a directory of its own.
+$(CLIENTS)/python/installed: tests/clients/python/requirements.txt tests/clients/python/requirements-redis-5.txt
+	/usr/bin/python3 -m venv --clear $(CLIENTS)/python
+	$(PIP_INSTALL) -r $(word 1,$^) && $(PIP_INSTALL) --target $(CLIENTS)/python/redis-5 -r $(word 2,$^) || \
+		{ echo "make: the Python clients can't be installed: pip has to reach PyPI" >&2; exit 1; }
+	touch $@
+
+# Node.js comes with the above.
+$(CLIENTS)/node/installed: tests/clients/node/package.json tests/clients/node/package-lock.json $(CLIENTS)/python/installed
+	mkdir -p $(CLIENTS)/node
+	cp $(wordlist 1,2,$^) $(CLIENTS)/node
+	PATH=$(abspath $(CLIENTS))/python/bin:$$PATH npm --prefix $(CLIENTS)/node ci --ignore-scripts --no-audit --no-fund --loglevel=error || \
+		{ echo "make: the Node.js clients can't be installed: npm has to reach its registry" >&2; exit 1; }
+	touch $@
+
+$(CLIENTS)/hiredis: tests/clients/c/hiredis.c
+	mkdir -p $(CLIENTS)
+	$(CC) -std=gnu11 -Wall -Wextra -O1 -o $@ $< -lhiredis
 
 soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for another length
 	@scripts/install-test-dependencies.sh

@@ -114,7 +114,7 @@ mod understand {
         scan(BytesMut::from(bytes), |words| requests.push(words));
         bencher.counter(ItemsCount::new(DEPTH)).bench(|| {
             for words in &requests {
-                let _ = black_box(Command::parse(black_box(words)));
+                let _ = black_box(Command::parse(black_box(words), 1 << 24));
             }
         });
     }

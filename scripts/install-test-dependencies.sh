@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks, from Debian 12's packages:
-# PostgreSQL 15's server, Redis 7 with its tools, curl, and a C compiler (SQLite is built from source).
-# With --benchmarks also what the benchmarks need: pgbench, wrk, Python with venv, and twemproxy where it can be had.
+# PostgreSQL 15's server, Redis 7 with its tools, curl, a C compiler (SQLite is built from source), hiredis, and Python
+# with venv, into which the other client libraries are installed.
+# With --benchmarks also what the benchmarks need: pgbench, wrk, and twemproxy where it can be had.
 #
 # The tests start their own servers. The packages must therefore start none, now or at the next boot:
 # a Redis on 6379 would take the proxy's port.
@@ -36,11 +37,12 @@ missing_packages() {
     have curl || packages+=(curl)
     # Any compiler that cc stands for will do; gcc alone comes without the C library's headers.
     { have cc && [ -e /usr/include/stdlib.h ]; } || packages+=(gcc libc6-dev)
+    [ -e /usr/include/hiredis/hiredis.h ] || packages+=(libhiredis-dev)
+    # The runner of the benchmarks is written for the Python of Debian 12.
+    /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=(python3-venv)
     if [ "$benchmarks" = yes ]; then
         [ -x /usr/lib/postgresql/15/bin/pgbench ] || have pgbench || packages+=(postgresql-15)
         have wrk || packages+=(wrk)
-        # The runner is written for the Python of Debian 12.
-        /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=(python3-venv)
     fi
     printf '%s\n' "${packages[@]}"
 }
@@ -103,7 +105,7 @@ if [ -z "${packages[*]}" ]; then
     missing_twemproxy || exit 0
 fi
 say "missing: ${packages[*]}$(if missing_twemproxy; then echo ' nutcracker'; fi)"
-have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server), Redis 7 (redis-server, redis-cli), curl and a C compiler yourself, all in PATH"
+have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
 as_root=(bash "$0")
 if [ "$benchmarks" = yes ]; then as_root+=(--benchmarks); fi
 if [ "$(id -u)" -ne 0 ]; then

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use variables::{
-    CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
-    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS,
-    MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR,
-    RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
+    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
+    LOG_FORMAT, MAX_CLIENTS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS,
+    REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -36,6 +36,10 @@ const EMBEDDED_SHARDS: u64 = 3;
 pub struct Config {
     /// The shards by number; 1 to [`SHARDS_MAX`].
     pub shards: Vec<ShardTarget>,
+    /// Whether the part of a key in braces, if there is one, selects its shard.
+    pub hash_tags: bool,
+    /// Whether MSET over several shards is done on all or none.
+    pub atomic_mset: bool,
     /// The cache.
     pub cache: CacheTarget,
     /// Connections kept open to each PostgreSQL shard; 1 to `db_pool_max_size`.
@@ -133,6 +137,8 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let (resp_addr, http_addr) = self.addresses();
         Config {
             shards,
+            hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
+            atomic_mset: self.parsed(&ATOMIC_MSET, on_or_off).unwrap_or_default(),
             cache,
             db_pool_min_size,
             db_pool_max_size,
@@ -358,6 +364,14 @@ fn address(setting: &Setting) -> Result<String, String> {
         return problem("has a port that is not a number from 0 to 65535");
     }
     Ok(value.to_owned())
+}
+
+fn on_or_off(setting: &Setting) -> Result<bool, String> {
+    match setting.value.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{} is neither `on` nor `off`", setting.quoted())),
+    }
 }
 
 /// Whether they are answered from the cache.

@@ -69,6 +69,17 @@ pub enum Error {
         /// The queue's limit, in operations.
         limit: usize,
     },
+    /// What has to happen at one instant is on several shards.
+    #[error(
+        "CROSSSHARD the keys are on several shards ({}), and {reason}; nothing was done; or use keys of one shard, as HASH_TAGS=on makes it easy",
+        .shards.iter().map(ShardId::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    CrossShard {
+        /// The shards.
+        shards: Vec<ShardId>,
+        /// Which of them can't take part, and what to do.
+        reason: String,
+    },
     /// The proxy is stopping and no longer takes operations.
     #[error("SHUTDOWN respgres is stopping; nothing was done, connect again")]
     Stopping,
@@ -82,7 +93,9 @@ impl Error {
             Error::ShardRefused { reason, .. } => ("SHARDERR", reason),
             Error::Busy { queue, .. } => ("BUSY", format!("its {queue} queue is full")),
             Error::Stopping => ("SHUTDOWN", "respgres is stopping".to_owned()),
-            error @ (Error::OutcomeUnknown { .. } | Error::Partial { .. }) => return error,
+            error @ (Error::OutcomeUnknown { .. }
+            | Error::Partial { .. }
+            | Error::CrossShard { .. }) => return error,
         };
         Error::Partial {
             code,
@@ -98,6 +111,7 @@ impl Error {
             Error::ShardDown { .. }
             | Error::ShardRefused { .. }
             | Error::Busy { .. }
+            | Error::CrossShard { .. }
             | Error::Stopping => Outcome::NotApplied,
         }
     }

@@ -14,6 +14,7 @@ use respgres::crash_points::{DIE_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
+use respgres::routing::Scheme;
 use respgres::server::{self, Server};
 use respgres::shutdown::Signals;
 use respgres::workers::Workers;
@@ -123,6 +124,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
                 request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
             },
             value_max: config.max_value_size,
+            atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
             port: resp_addr.port(),
             backend,
@@ -230,7 +232,13 @@ async fn build(
         connect_timeout: config.db_connect_timeout,
         pool_wait_timeout: config.db_pool_wait_timeout,
         query_timeout: config.db_query_timeout,
+        value_max: config.max_value_size,
         workers: workers.clone(),
+        scheme: if config.hash_tags {
+            Scheme::HashTags
+        } else {
+            Scheme::WholeKey
+        },
     };
     let shards = shard::open(&config.shards, &settings)
         .await

@@ -47,6 +47,8 @@ counters! {
     shard_read_batches: "Read statements sent to shards";
     shard_write_batches: "Write statements or transactions sent to shards";
     shard_writes: "Single writes in those batches";
+    transactions_across: "Transactions begun over several shards";
+    transactions_recovered: "Parts of such transactions that were left behind by another proxy, or by a lost connection, and finished here";
     shard_errors: "Shard operations that failed";
     view_changes: "Changes of a shard's view of the cache, by whichever proxy";
     outside_writes: "Rows changed past the proxies whose cache entries were removed";

@@ -1,9 +1,21 @@
 //! What a write does to a row: one pure function from (mutation, row or none, now) to (effect on
 //! the row, outcome for the client). PostgreSQL and SQLite, RESP and HTTP all go through it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use super::bits::field::{field, length_with};
+use super::bits::{self, FieldOperation};
+use super::integers::integer;
+use super::long_double::{self, LongDouble};
 use super::row::{Row, Stamp, Timestamp};
+use super::{Outcome, Rejection};
+
+/// The answer to what would make a value longer than a value may be.
+pub const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+/// The answer to a bit beyond the end of the longest value.
+pub const OFFSET: &str = "ERR bit offset is not an integer or out of range";
+pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// A change to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +33,33 @@ pub enum Mutation {
     },
     /// PERSIST.
     Persist,
+    /// GETDEL: the answer is the value.
+    TakeAway,
+    /// GETEX with an option: the answer is the value. Without a deadline, the key is made to stay. What
+    /// is wrong with the deadline is answered only if the key exists.
+    GetAndExpire(Result<Option<Deadline>, Rejection>),
+    /// APPEND
+    Append(Bytes),
+    /// SETRANGE
+    Overwrite {
+        /// Where the bytes begin.
+        offset: usize,
+        /// What stands there afterwards.
+        bytes: Bytes,
+    },
+    /// INCR, DECR, INCRBY, DECRBY
+    Increment(i64),
+    /// INCRBYFLOAT, by a number as it was given
+    IncrementFloat(Bytes),
+    /// SETBIT
+    SetBit {
+        /// Which bit.
+        offset: u64,
+        /// What it becomes.
+        bit: bool,
+    },
+    /// BITFIELD with writes
+    Fields(Vec<FieldOperation>),
 }
 
 /// The parts of a SET. <https://redis.io/docs/latest/commands/set/>
@@ -32,8 +71,19 @@ pub struct Set {
     pub condition: Option<Existence>,
     /// What becomes of the time to live.
     pub expiry: SetExpiry,
-    /// GET: the outcome carries the previous value.
-    pub get: bool,
+    /// What the outcome tells.
+    pub answer: SetAnswer,
+}
+
+/// What a SET answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetAnswer {
+    /// OK, or nil if the condition did not hold.
+    Status,
+    /// GET, GETSET: the value before, whether or not it was done.
+    Previous,
+    /// SETNX: 1 or 0.
+    Flag,
 }
 
 impl Set {
@@ -43,7 +93,7 @@ impl Set {
             value,
             condition: None,
             expiry: SetExpiry::Discard,
-            get: false,
+            answer: SetAnswer::Status,
         }
     }
 }
@@ -102,19 +152,6 @@ pub enum ExpireCondition {
     HasExpiryAndEarlier,
 }
 
-/// What the client is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// SET was done.
-    Stored,
-    /// NX or XX did not hold; nothing changed.
-    Refused,
-    /// SET … GET: the value before, whether or not the SET was done.
-    Previous(Option<Bytes>),
-    /// DEL, EXPIRE, PERSIST: whether the key was there and was changed.
-    Changed(bool),
-}
-
 /// What becomes of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -134,7 +171,7 @@ impl Mutation {
             Mutation::Set(Set {
                 condition: None,
                 expiry: SetExpiry::Discard | SetExpiry::Until(_),
-                get: false,
+                answer: SetAnswer::Status,
                 ..
             })
         )
@@ -142,74 +179,129 @@ impl Mutation {
 
     /// Whether it may bring an absent key into being, so that absence has to be locked too.
     pub fn may_create(&self) -> bool {
-        matches!(
-            self,
-            Mutation::Set(Set {
-                condition: None | Some(Existence::Absent),
-                ..
-            })
-        )
+        match self {
+            Mutation::Set(set) => set.condition != Some(Existence::Present),
+            Mutation::Append(_)
+            | Mutation::Overwrite { .. }
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => true,
+            Mutation::Delete
+            | Mutation::Expire { .. }
+            | Mutation::Persist
+            | Mutation::TakeAway
+            | Mutation::GetAndExpire(_) => false,
+        }
     }
 
     /// Whether it looks at the value that is there; all others look only at the times.
     pub fn needs_value(&self) -> bool {
-        matches!(self, Mutation::Set(Set { get: true, .. }))
+        match self {
+            Mutation::Set(set) => set.answer == SetAnswer::Previous,
+            Mutation::Delete | Mutation::Expire { .. } | Mutation::Persist => false,
+            Mutation::TakeAway
+            | Mutation::GetAndExpire(_)
+            | Mutation::Append(_)
+            | Mutation::Overwrite { .. }
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => true,
+        }
     }
 
     /// Whether what it puts has a value of its own; all others leave the value as it is.
     pub fn sets_value(&self) -> bool {
-        matches!(self, Mutation::Set(_))
+        !matches!(
+            self,
+            Mutation::Expire { .. } | Mutation::Persist | Mutation::GetAndExpire(_)
+        )
     }
 
     /// Bytes that this mutation holds, for bounds on batches.
     pub fn weight(&self) -> usize {
         match self {
             Mutation::Set(set) => set.value.len(),
-            Mutation::Delete | Mutation::Expire { .. } | Mutation::Persist => 0,
+            Mutation::Append(bytes) | Mutation::Overwrite { bytes, .. } => bytes.len(),
+            Mutation::Delete
+            | Mutation::Expire { .. }
+            | Mutation::Persist
+            | Mutation::TakeAway
+            | Mutation::GetAndExpire(_)
+            | Mutation::Increment(_)
+            | Mutation::IncrementFloat(_)
+            | Mutation::SetBit { .. }
+            | Mutation::Fields(_) => 0,
         }
     }
 }
 
-/// Applies `mutation` to `row` at `now`. `stamp` marks the new state, if there is one.
+/// Under what a mutation is applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The instant at the shard.
+    pub now: Timestamp,
+    /// Marks the new state, if there is one.
+    pub stamp: Stamp,
+    /// Length of the longest value, in bytes.
+    pub value_max: usize,
+}
+
+/// Applies `mutation` to `row`.
 ///
-/// A row that has expired by `now` is as absent as one that never was.
-pub fn apply(
-    mutation: &Mutation,
-    row: Option<&Row>,
-    now: Timestamp,
-    stamp: Stamp,
-) -> (Effect, Outcome) {
-    let row = row.filter(|row| row.is_live(now));
+/// A row that has expired by now is as absent as one that never was.
+pub fn apply(mutation: &Mutation, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let row = row.filter(|row| row.is_live(context.now));
     match mutation {
-        Mutation::Set(set) => apply_set(set, row, now, stamp),
+        Mutation::Set(set) => apply_set(set, row, context),
         Mutation::Delete => match row {
-            Some(_) => (Effect::Remove, Outcome::Changed(true)),
-            None => (Effect::Keep, Outcome::Changed(false)),
+            Some(_) => (Effect::Remove, Outcome::Integer(1)),
+            None => (Effect::Keep, Outcome::Integer(0)),
         },
         Mutation::Expire {
             deadline,
             condition,
-        } => apply_expire(deadline.resolve(now), *condition, row, now, stamp),
+        } => apply_expire(deadline.resolve(context.now), *condition, row, context),
         Mutation::Persist => match row {
             Some(row) if row.expires_at.is_some() => (
-                Effect::Put(rescheduled(row, None, now, stamp)),
-                Outcome::Changed(true),
+                Effect::Put(rescheduled(row, None, context)),
+                Outcome::Integer(1),
             ),
-            Some(_) | None => (Effect::Keep, Outcome::Changed(false)),
+            Some(_) | None => (Effect::Keep, Outcome::Integer(0)),
         },
+        Mutation::TakeAway => match row {
+            Some(row) => (Effect::Remove, Outcome::Value(row.value.clone())),
+            None => (Effect::Keep, Outcome::Nil),
+        },
+        Mutation::GetAndExpire(deadline) => match row {
+            Some(row) => match deadline {
+                Ok(deadline) => get_and_expire(row, *deadline, context),
+                Err(rejection) => (Effect::Keep, Outcome::Failed(rejection.text.clone().into())),
+            },
+            None => (Effect::Keep, Outcome::Nil),
+        },
+        Mutation::Append(suffix) => append(suffix, row, context),
+        Mutation::Overwrite { offset, bytes } => overwrite(*offset, bytes, row, context),
+        Mutation::Increment(by) => increment(*by, row, context),
+        Mutation::IncrementFloat(by) => increment_float(by, row, context),
+        Mutation::SetBit { offset, bit } => set_bit(*offset, *bit, row, context),
+        Mutation::Fields(operations) => set_fields(operations, row, context),
     }
 }
 
-fn apply_set(set: &Set, row: Option<&Row>, now: Timestamp, stamp: Stamp) -> (Effect, Outcome) {
+fn apply_set(set: &Set, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let now = context.now;
     let allowed = match set.condition {
         None => true,
         Some(Existence::Absent) => row.is_none(),
         Some(Existence::Present) => row.is_some(),
     };
-    let outcome = match (set.get, allowed) {
-        (true, _) => Outcome::Previous(row.map(|row| row.value.clone())),
-        (false, true) => Outcome::Stored,
-        (false, false) => Outcome::Refused,
+    let outcome = match (set.answer, allowed) {
+        (SetAnswer::Previous, _) => Outcome::value_or_nil(row.map(|row| row.value.clone())),
+        (SetAnswer::Status, true) => Outcome::Done,
+        (SetAnswer::Status, false) => Outcome::Nil,
+        (SetAnswer::Flag, allowed) => Outcome::Integer(allowed.into()),
     };
     if !allowed {
         return (Effect::Keep, outcome);
@@ -229,13 +321,129 @@ fn apply_set(set: &Set, row: Option<&Row>, now: Timestamp, stamp: Stamp) -> (Eff
         return (effect, outcome);
     }
     let put = Row {
-        value: set.value.clone(),
-        created_at: row.map_or(now, |row| row.created_at),
-        updated_at: now,
         expires_at,
-        stamp,
+        ..with_value(set.value.clone(), row, context)
     };
     (Effect::Put(put), outcome)
+}
+
+/// The row with another value; what else it has stays.
+fn with_value(value: Bytes, row: Option<&Row>, context: &Context) -> Row {
+    Row {
+        value,
+        created_at: row.map_or(context.now, |row| row.created_at),
+        updated_at: context.now,
+        expires_at: row.and_then(|row| row.expires_at),
+        stamp: context.stamp,
+    }
+}
+
+fn get_and_expire(row: &Row, deadline: Option<Deadline>, context: &Context) -> (Effect, Outcome) {
+    let effect = match deadline.map(|deadline| deadline.resolve(context.now)) {
+        Some(at) if at <= context.now => Effect::Remove,
+        None if row.expires_at.is_none() => Effect::Keep,
+        at => Effect::Put(rescheduled(row, at, context)),
+    };
+    (effect, Outcome::Value(row.value.clone()))
+}
+
+fn append(suffix: &Bytes, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let value = match row {
+        None => suffix.clone(),
+        Some(row) if row.value.len() + suffix.len() > context.value_max => {
+            return (Effect::Keep, Outcome::Failed(TOO_LONG.into()));
+        }
+        Some(row) => {
+            let mut value = BytesMut::with_capacity(row.value.len() + suffix.len());
+            value.extend_from_slice(&row.value);
+            value.extend_from_slice(suffix);
+            value.freeze()
+        }
+    };
+    let length = Outcome::Integer(value.len() as i64);
+    (Effect::Put(with_value(value, row, context)), length)
+}
+
+/// <https://redis.io/docs/latest/commands/setrange/>; a gap is filled with NULs.
+fn overwrite(
+    offset: usize,
+    bytes: &Bytes,
+    row: Option<&Row>,
+    context: &Context,
+) -> (Effect, Outcome) {
+    let old = row.map_or(&[][..], |row| &row.value[..]);
+    if bytes.is_empty() {
+        return (Effect::Keep, Outcome::Integer(old.len() as i64));
+    }
+    let end = offset.saturating_add(bytes.len());
+    if end > context.value_max {
+        return (Effect::Keep, Outcome::Failed(TOO_LONG.into()));
+    }
+    let mut value = BytesMut::with_capacity(end.max(old.len()));
+    value.extend_from_slice(old);
+    value.resize(end.max(old.len()), 0);
+    value[offset..end].copy_from_slice(bytes);
+    let length = Outcome::Integer(value.len() as i64);
+    (
+        Effect::Put(with_value(value.freeze(), row, context)),
+        length,
+    )
+}
+
+fn increment(by: i64, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let Some(old) = row.map_or(Some(0), |row| integer(&row.value)) else {
+        return (Effect::Keep, Outcome::Failed(NOT_AN_INTEGER.into()));
+    };
+    let Some(new) = old.checked_add(by) else {
+        let text = "ERR increment or decrement would overflow";
+        return (Effect::Keep, Outcome::Failed(text.into()));
+    };
+    let value = Bytes::copy_from_slice(itoa::Buffer::new().format(new).as_bytes());
+    (
+        Effect::Put(with_value(value, row, context)),
+        Outcome::Integer(new),
+    )
+}
+
+/// <https://redis.io/docs/latest/commands/incrbyfloat/>
+fn increment_float(by: &Bytes, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    let stored = row.map(|row| &row.value[..]);
+    let sum = LongDouble::parse(by)
+        .ok_or(Rejection::late(NOT_A_FLOAT))
+        .and_then(|by| long_double::increment(stored, by));
+    match sum {
+        Ok(text) => {
+            let value = Bytes::from(text);
+            let put = with_value(value.clone(), row, context);
+            (Effect::Put(put), Outcome::Value(value))
+        }
+        Err(rejection) => (Effect::Keep, Outcome::Failed(rejection.text.into())),
+    }
+}
+
+fn set_bit(offset: u64, bit: bool, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
+    if bits::length_with(offset) > context.value_max as u64 {
+        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
+    }
+    let (value, before) = bits::set(row.map_or(&[], |row| &row.value), offset, bit);
+    let put = with_value(value.into(), row, context);
+    (Effect::Put(put), Outcome::Integer(before.into()))
+}
+
+fn set_fields(
+    operations: &[FieldOperation],
+    row: Option<&Row>,
+    context: &Context,
+) -> (Effect, Outcome) {
+    let length = length_with(operations).unwrap_or(0);
+    if length > context.value_max as u64 {
+        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
+    }
+    let (value, numbers) = field(row.map_or(&[], |row| &row.value), operations);
+    let effect = value.map_or(Effect::Keep, |value| {
+        Effect::Put(with_value(value.into(), row, context))
+    });
+    (effect, Outcome::numbers(numbers))
 }
 
 /// The rules of `expireGenericCommand` in Redis 7, in its order: conditions first, then the check
@@ -244,11 +452,10 @@ fn apply_expire(
     at: Timestamp,
     condition: Option<ExpireCondition>,
     row: Option<&Row>,
-    now: Timestamp,
-    stamp: Stamp,
+    context: &Context,
 ) -> (Effect, Outcome) {
     let Some(row) = row else {
-        return (Effect::Keep, Outcome::Changed(false));
+        return (Effect::Keep, Outcome::Integer(0));
     };
     let allowed = match (condition, row.expires_at) {
         (None, _) => true,
@@ -261,22 +468,22 @@ fn apply_expire(
         }
     };
     if !allowed {
-        return (Effect::Keep, Outcome::Changed(false));
+        return (Effect::Keep, Outcome::Integer(0));
     }
-    if at <= now {
-        return (Effect::Remove, Outcome::Changed(true));
+    if at <= context.now {
+        return (Effect::Remove, Outcome::Integer(1));
     }
     (
-        Effect::Put(rescheduled(row, Some(at), now, stamp)),
-        Outcome::Changed(true),
+        Effect::Put(rescheduled(row, Some(at), context)),
+        Outcome::Integer(1),
     )
 }
 
-fn rescheduled(row: &Row, expires_at: Option<Timestamp>, now: Timestamp, stamp: Stamp) -> Row {
+fn rescheduled(row: &Row, expires_at: Option<Timestamp>, context: &Context) -> Row {
     Row {
         expires_at,
-        updated_at: now,
-        stamp,
+        updated_at: context.now,
+        stamp: context.stamp,
         ..row.clone()
     }
 }

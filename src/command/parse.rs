@@ -2,22 +2,27 @@
 //!
 //! The number of words was checked against the table before, so `[key]` and the like always match.
 
+pub(super) mod bits;
 pub(super) mod connection;
 mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
+pub(super) mod lcs;
 pub(super) mod pubsub;
 pub(super) mod server;
 pub(super) mod strings;
+pub(super) mod transaction;
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
-use super::{Command, Rejection, wrong_arity};
+use super::integers::integer;
+use super::{Command, Query, Rejection, wrong_arity};
 
 type Parsed = Result<Command, Rejection>;
 
 fn reject<T>(text: impl Into<String>) -> Result<T, Rejection> {
-    Err(Rejection(text.into()))
+    Err(Rejection::late(text))
 }
 
 fn syntax_error<T>() -> Result<T, Rejection> {
@@ -32,17 +37,8 @@ fn is(word: &[u8], name: &str) -> bool {
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// A 64-bit integer as Redis reads it: no plus, no leading zero, no white space.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let magnitude = text.strip_prefix('-').unwrap_or(text);
-    let canonical = magnitude == "0" && text == "0"
-        || magnitude.starts_with(|first: char| matches!(first, '1'..='9'));
-    if canonical { text.parse().ok() } else { None }
-}
-
 fn integer_or_reject(bytes: &[u8]) -> Result<i64, Rejection> {
-    integer(bytes).ok_or_else(|| Rejection("ERR value is not an integer or out of range".into()))
+    integer(bytes).ok_or_else(|| Rejection::late("ERR value is not an integer or out of range"))
 }
 
 fn one_key(operands: &[Bytes], name: &str, make: impl FnOnce(Bytes) -> Command) -> Parsed {
@@ -52,11 +48,16 @@ fn one_key(operands: &[Bytes], name: &str, make: impl FnOnce(Bytes) -> Command) 
     }
 }
 
+/// A read of one key.
+fn read(operands: &[Bytes], name: &str, query: Query) -> Parsed {
+    one_key(operands, name, |key| Command::Read(smallvec![key], query))
+}
+
 fn unknown_subcommand<T>(container: &str, subcommand: &[u8]) -> Result<T, Rejection> {
-    reject(format!(
+    Err(Rejection::early(format!(
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         shown(subcommand)
-    ))
+    )))
 }
 
 /// A subcommand that is known, with arguments that it does not take.
@@ -72,8 +73,8 @@ fn misused_subcommand<T>(container: &str, operands: &[Bytes]) -> Result<T, Rejec
 /// A time to wait, in milliseconds.
 fn timeout_millis(bytes: &[u8]) -> Result<u64, Rejection> {
     let millis = integer(bytes)
-        .ok_or_else(|| Rejection("ERR timeout is not an integer or out of range".into()))?;
-    u64::try_from(millis).map_err(|_| Rejection("ERR timeout is negative".into()))
+        .ok_or_else(|| Rejection::late("ERR timeout is not an integer or out of range"))?;
+    u64::try_from(millis).map_err(|_| Rejection::late("ERR timeout is negative"))
 }
 
 /// The first word in lower case, and the rest.
@@ -95,7 +96,7 @@ mod tests {
             .split(' ')
             .map(|word| Bytes::copy_from_slice(word.as_bytes()))
             .collect();
-        Command::parse(&args).map_err(|rejection| rejection.0)
+        Command::parse(&args, 1024).map_err(|rejection| rejection.text)
     }
 
     fn expiry(line: &str) -> SetExpiry {

@@ -102,6 +102,7 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert_eq!(config.db_query_timeout, Duration::from_secs(5));
     assert_eq!(config.redis_timeout, Duration::from_millis(200));
     assert!(!config.reads_when_shard_down);
+    assert!(!config.hash_tags && !config.atomic_mset);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(
         (config.log_format, config.log_level.as_str()),
@@ -485,6 +486,17 @@ fn reads_of_a_shard_that_is_down_are_errors_unless_asked_for() {
         "READS_WHEN_SHARD_DOWN",
         &["`yes`", "cached"],
     );
+}
+
+#[test]
+fn hash_tags_and_whole_msets_are_on_or_off() {
+    let tags = |how| env(&[("HASH_TAGS", how)]).load();
+    assert!(tags("on").unwrap().hash_tags);
+    assert!(!tags("off").unwrap().hash_tags);
+    let whole = |how| env(&[("ATOMIC_MSET", how)]).load();
+    assert!(whole("on").unwrap().atomic_mset);
+    assert_mistake(&[("ATOMIC_MSET", "yes")], "ATOMIC_MSET", &["`yes`", "off"]);
+    assert_mistake(&[("HASH_TAGS", "1")], "HASH_TAGS", &["`1`", "off"]);
 }
 
 #[test]

@@ -214,6 +214,28 @@ pub const REDIS_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds after which a Redis that does not answer is taken for down",
 };
 
+/// Keys that belong together.
+pub const HASH_TAGS: Variable = Variable {
+    name: "HASH_TAGS",
+    flag: "hash-tags",
+    value_name: "HOW",
+    default: DefaultValue::Value("off"),
+    bounds: None,
+    meaning: "`on` has keys with the same part in braces, as in `{user:1}.name`, on one shard, as \
+              in a Redis Cluster; can't be changed once there are rows",
+};
+
+/// MSET over several shards.
+pub const ATOMIC_MSET: Variable = Variable {
+    name: "ATOMIC_MSET",
+    flag: "atomic-mset",
+    value_name: "HOW",
+    default: DefaultValue::Value("off"),
+    bounds: None,
+    meaning: "`on` has MSET over several shards done on all or none, by two-phase commit, which \
+              takes several times as long; MSETNX and EXEC always are",
+};
+
 /// Reads of a shard that is down.
 pub const READS_WHEN_SHARD_DOWN: Variable = Variable {
     name: "READS_WHEN_SHARD_DOWN",
@@ -259,6 +281,8 @@ pub const RUST_LOG: Variable = Variable {
 pub const VARIABLES: &[Variable] = &[
     SHARD_URL,
     NUM_SHARDS,
+    HASH_TAGS,
+    ATOMIC_MSET,
     REDIS_URL,
     DB_POOL_MIN_SIZE,
     DB_POOL_MAX_SIZE,

@@ -1,6 +1,7 @@
 //! Cache-aside: the read path (`read.rs`) and the write path (`write.rs`), nothing else. The engine knows
 //! neither RESP nor HTTP; one engine serves both ports.
 
+mod across;
 mod boot_clock;
 mod clock;
 mod drain;
@@ -10,6 +11,8 @@ mod lease;
 mod look_up;
 mod members;
 mod read;
+mod recover;
+mod scan;
 mod shard_cache;
 mod start;
 mod supervise;
@@ -25,19 +28,21 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
-use crate::command::{Mutation, Outcome, Row};
+use crate::command::{Many, Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::routing::{ShardId, shard_of};
-use crate::shard::{Operation, Shards};
+use crate::routing::ShardId;
+use crate::shard::Shards;
 
+use across::Across;
 use clock::ShardClock;
 use lane::{Bounds, Lane, NotTaken};
 use read::Miss;
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem};
 
+pub use scan::{Cursor, Page};
 pub use start::Keepers;
 pub use write::Ticket;
 
@@ -117,6 +122,7 @@ pub struct Engine {
     /// By the index of the shard, as the lanes.
     fronts: Vec<Front>,
     writes: Vec<Lane<WriteItem>>,
+    across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
 }
 
@@ -134,7 +140,7 @@ impl Engine {
 
     /// The shard of a key.
     pub fn shard_of(&self, key: &[u8]) -> ShardId {
-        shard_of(key, self.num_shards())
+        self.shards.routing().shard_of(key)
     }
 
     /// The cache, whose channels are for messages between clients.
@@ -164,12 +170,19 @@ impl Engine {
     /// Once this has returned, the write is done whether or not anyone waits for it.
     pub async fn submit(&self, operations: Vec<Operation>) -> Ticket {
         let count = operations.len();
+        let mut operations = operations;
+        if let [Operation::Many(many)] = &operations[..]
+            && self.spans_shards(many)
+            && let Some(operation) = operations.pop()
+        {
+            return self.submit_across(operation);
+        }
         let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
             if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
                 yield_now().await;
             }
-            let shard = self.shard_of(&operation.0);
+            let shard = self.home(&operation);
             match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {
                     part.positions.push(position);
@@ -210,6 +223,43 @@ impl Engine {
         }
     }
 
+    /// Puts a transaction over several shards on its way. It does not go through the lanes, and so has no
+    /// order with what is in them: who needs one waits.
+    fn submit_across(&self, operation: Operation) -> Ticket {
+        let part = Part {
+            shard: self.home(&operation),
+            positions: smallvec![0],
+            result: Ok(self.across.start(operation)),
+        };
+        Ticket {
+            operations: 1,
+            parts: smallvec![part],
+        }
+    }
+
+    /// Whether the keys of an operation are on several shards.
+    pub fn spans_shards(&self, many: &Many) -> bool {
+        let mut first = None;
+        let mut spans = false;
+        many.keys(&mut |key, _| {
+            let shard = self.shard_of(key);
+            spans |= *first.get_or_insert(shard) != shard;
+        });
+        spans
+    }
+
+    /// The shard of the first key of an operation.
+    fn home(&self, operation: &Operation) -> ShardId {
+        match operation {
+            Operation::One(key, _) => self.shard_of(key),
+            Operation::Many(many) => {
+                let mut first = None;
+                many.keys(&mut |key, _| first = first.or_else(|| Some(self.shard_of(key))));
+                first.unwrap_or(ShardId::new(0))
+            }
+        }
+    }
+
     /// A write over several shards of which one is known to be down fails as a whole, before any of
     /// them does its part.
     fn known_to_fail(&self, parts: &[OneShard]) -> Option<Part> {
@@ -230,13 +280,14 @@ impl Engine {
         })
     }
 
-    /// [`submit`](Engine::submit) and wait.
+    /// Writes one key: [`submit`](Engine::submit) and wait.
     ///
     /// # Errors
     ///
     /// As [`Ticket::wait`].
-    pub async fn write(&self, operations: Vec<(Bytes, Mutation)>) -> Result<Vec<Outcome>, Error> {
-        self.submit(operations).await.wait().await
+    pub async fn write(&self, key: Bytes, mutation: Mutation) -> Result<Vec<Outcome>, Error> {
+        let operation = Operation::One(key, mutation);
+        self.submit(vec![operation]).await.wait().await
     }
 
     /// Deletes every key on every shard at once, then everything in the cache.

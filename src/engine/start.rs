@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::clock::ShardClock;
+use super::across::Across;
 use super::drain::Drain;
 use super::keeper::Keeper;
 use super::lane::Lane;
 use super::lease::ViewLease;
 use super::read::ReadPath;
+use super::recover::Recovery;
 use super::shard_cache::ShardCache;
 use super::supervise;
 use super::write::WritePath;
@@ -53,13 +54,38 @@ impl Engine {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> (Self, Keepers) {
+        let shards = Arc::new(shards);
+        let cache = Arc::new(cache);
+        let front = |shard| Front {
+            clock: Arc::default(),
+            cache: Arc::new(ShardCache {
+                shard: Arc::clone(shard),
+                cache: Arc::clone(&cache),
+                lease: Arc::new(ViewLease::unknown()),
+            }),
+        };
+        let fronts: Vec<Front> = shards.all().iter().map(front).collect();
+        let turns_max = (shards.pool_max_size() / 2).max(1);
+        let across = Arc::new(Across {
+            shards: Arc::clone(&shards),
+            caches: fronts
+                .iter()
+                .map(|front| Arc::clone(&front.cache))
+                .collect(),
+            turns: Semaphore::new(turns_max),
+            turns_max,
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            crash_points: settings.crash_points.clone(),
+        });
         let mut engine = Self {
-            shards: Arc::new(shards),
-            cache: Arc::new(cache),
+            shards: Arc::clone(&shards),
+            cache,
             metrics,
             settings,
             tasks: tasks.clone(),
-            fronts: Vec::new(),
+            fronts,
+            across,
             writes: Vec::new(),
             reads: Vec::new(),
         };
@@ -67,7 +93,6 @@ impl Engine {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        let shards = Arc::clone(&engine.shards);
         for shard in shards.all() {
             let runtime = workers.of(shard.id().index());
             engine.start_shard(shard, runtime, tasks, stop, &keepers);
@@ -84,14 +109,12 @@ impl Engine {
         stop: &CancellationToken,
         keepers: &Keepers,
     ) {
-        let clock = Arc::new(ShardClock::default());
+        let Some(Front { clock, cache }) = self.fronts.get(shard.id().index()) else {
+            return;
+        };
+        let (clock, cache) = (Arc::clone(clock), Arc::clone(cache));
         let noted = Arc::new(Notify::new());
-        let lease = Arc::new(ViewLease::unknown());
-        let cache = Arc::new(ShardCache {
-            shard: Arc::clone(shard),
-            cache: Arc::clone(&self.cache),
-            lease: Arc::clone(&lease),
-        });
+        let lease = Arc::clone(&cache.lease);
         let write_path = Arc::new(WritePath {
             shard: Arc::clone(shard),
             cache: Arc::clone(&cache),
@@ -135,6 +158,14 @@ impl Engine {
             stop: keepers.stop.clone(),
         };
         keepers.tasks.spawn(keeper.run());
-        self.fronts.push(Front { clock, cache });
+        if shard.has_branches() {
+            let recovery = Recovery {
+                shard: Arc::clone(shard),
+                shards: Arc::clone(&self.shards),
+                metrics: Arc::clone(&self.metrics),
+                stop: stop.clone(),
+            };
+            tasks.spawn_on(recovery.run(), runtime);
+        }
     }
 }

@@ -21,16 +21,16 @@ use tokio_util::task::TaskTracker;
 
 use super::lane::{Item, Weight};
 use super::shard_cache::ShardCache;
-use crate::command::Outcome;
+use crate::command::{Operation, Outcome};
 use crate::crash_points::CrashPoints;
 use crate::error::{self, Error};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
-use crate::shard::{Operation, Shard, WriteFailure};
+use crate::shard::{Shard, WriteFailure};
 
 /// How long a committed write waits for its FIN before the client is told that it can't be
 /// acknowledged. A change of view takes some 1.5 s.
-const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(super) const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
@@ -40,14 +40,16 @@ pub(super) struct WriteItem {
 
 impl Item for WriteItem {
     fn weight(&self) -> Weight {
-        Weight {
-            operations: self.operations.len(),
-            bytes: self
-                .operations
-                .iter()
-                .map(|(key, mutation)| key.len() + mutation.weight())
-                .sum(),
+        let mut weight = Weight {
+            operations: 0,
+            bytes: 0,
+        };
+        for operation in &self.operations {
+            let (operations, bytes) = operation.weight();
+            weight.operations += operations;
+            weight.bytes += bytes;
         }
+        weight
     }
 }
 
@@ -79,7 +81,19 @@ impl WritePath {
         self.crash_points.pass("write:before-commit");
         let result = self.shard.write(&operations).await;
         // A hot key stands in its batch many times, and has one entry.
-        let keys: HashSet<Bytes> = operations.into_iter().map(|(key, _)| key).collect();
+        let mut keys: HashSet<Bytes> = HashSet::with_capacity(operations.len());
+        for operation in operations {
+            match operation {
+                Operation::One(key, _) => {
+                    keys.insert(key);
+                }
+                Operation::Many(many) => {
+                    many.keys(&mut |key, _| {
+                        keys.insert(key.clone());
+                    });
+                }
+            }
+        }
         let keys: Vec<Bytes> = keys.into_iter().collect();
         match result {
             Ok(outcomes) => {
@@ -138,7 +152,7 @@ pub(super) async fn clear(cache: Arc<ShardCache>, tasks: TaskTracker) -> Result<
 }
 
 /// The error of a commit that the cache could not be told of in time.
-fn unacknowledged(shard: ShardId) -> Error {
+pub(super) fn unacknowledged(shard: ShardId) -> Error {
     let ms = FIN_WAIT_MAX.as_millis();
     let reason = format!(
         "it is committed, but the cache could not be told within {ms} ms, so that older values may be read"
@@ -193,7 +207,7 @@ impl Ticket {
     /// The outcome is unknown on a shard; or the write was done on some shards and not on others,
     /// as it is atomic on each, not over all; or no shard did it, for the reason of the first.
     pub async fn wait(self) -> Result<Vec<Outcome>, Error> {
-        let mut outcomes = vec![Outcome::Refused; self.operations];
+        let mut outcomes = vec![Outcome::Nil; self.operations];
         let mut failures: Vec<(ShardId, Error)> = Vec::new();
         let mut is_done_somewhere = false;
         for Part {

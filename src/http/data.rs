@@ -113,7 +113,7 @@ pub(super) async fn write(State(api): State<Api>, body: Body) -> Result<Response
     drop(body);
     let shard_id = api.engine.shard_of(&key).index();
     let set = Mutation::Set(Set::plain(value));
-    api.engine.write(vec![(key.clone(), set)]).await?;
+    api.engine.write(key.clone(), set).await?;
     let (key, key_encoding) = text::encode(&key);
     let answer = WriteAnswer {
         success: true,

@@ -101,6 +101,8 @@ impl From<Error> for ApiError {
             } => format!(
                 "the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later"
             ),
+            // One key is on one shard.
+            Error::CrossShard { .. } => error.to_string(),
             Error::Stopping => "respgres is stopping; nothing was done, connect again".to_owned(),
         };
         Self {

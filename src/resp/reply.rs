@@ -36,6 +36,8 @@ pub enum Reply {
     Bulk(Bytes),
     /// A key or a value that is not there.
     Null,
+    /// A list that is not there: EXEC that was not done.
+    NullArray,
     /// A list.
     Array(Vec<Reply>),
     /// Pairs; a flat list in RESP2.
@@ -70,6 +72,7 @@ impl Reply {
             (Reply::Set(items), Version::Resp3) => sequence(b'~', items, version, out),
             (Reply::Push(items), Version::Resp2) => sequence(b'*', items, version, out),
             (Reply::Push(items), Version::Resp3) => sequence(b'>', items, version, out),
+            (Reply::NullArray, Version::Resp2) => out.put_slice(b"*-1\r\n"),
             (Reply::Map(pairs), _) => map(pairs, version, out),
             // redis-protocol writes integers of 15 to 18 nines with a NUL at the end.
             (Reply::Integer(value), _) => header(b':', *value, out),
@@ -179,6 +182,7 @@ mod tests {
                 "-ERR a  b\r\n",
                 "-ERR a  b\r\n",
             ),
+            (Reply::NullArray, "*-1\r\n", "_\r\n"),
             (Reply::Null, "$-1\r\n", "_\r\n"),
             (Reply::text("ab"), "$2\r\nab\r\n", "$2\r\nab\r\n"),
             (Reply::text(""), "$0\r\n\r\n", "$0\r\n\r\n"),

@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::clients::Registration;
-use super::dispatch::{self, OUT_MAX, Output, Request, Segment};
+use super::dispatch::{self, OUT_MAX, Output, Request};
 use super::mailbox::Ended;
+use super::segment::Segment;
 use super::session::Session;
 use crate::buffers;
 use crate::command::table::{self, COMMANDS};

@@ -1,6 +1,7 @@
 //! The RESP port: listener, connections, and what commands answer.
 
 mod acl;
+mod answer;
 mod clients;
 mod config;
 mod connection;
@@ -16,9 +17,12 @@ mod monitor;
 mod pause;
 mod proxy;
 mod pubsub;
+mod segment;
 mod session;
 mod slowlog;
 mod statistics;
+mod together;
+mod transaction;
 
 use std::io;
 use std::sync::Arc;
@@ -72,6 +76,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Longest value, in bytes.
     pub value_max: usize,
+    /// Whether MSET over several shards is done as a whole.
+    pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
     /// The port that INFO shows.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Server;
-use super::dispatch::failed;
+use super::answer::failed;
 use crate::command::control::Proxy;
 use crate::command::unsupported::UNSUPPORTED;
 use crate::resp::Reply;

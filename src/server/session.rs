@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Server;
 use super::clients::Client as Connected;
+use super::transaction::Transaction;
 use crate::command::control::{Client, ClientFilter, Credentials, Hello, KillFilter, ReplyMode};
 use crate::resp::{Reply, Version};
 
@@ -17,6 +18,7 @@ pub(super) const REDIS_VERSION: &str = "7.0.15";
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) version: Version,
+    pub(super) transaction: Transaction,
     pub(super) replies: Replies,
     /// It is subscribed to something, or a monitor: some commands are refused.
     pub(super) is_restricted: bool,
@@ -197,6 +199,11 @@ pub(super) fn authenticate(credentials: &Credentials) -> Result<(), Reply> {
             "WRONGPASS invalid username-password pair or user is disabled.".into(),
         )),
     }
+}
+
+/// A help text, as containers answer it.
+pub(super) fn help(lines: &[&'static str]) -> Reply {
+    Reply::Array(lines.iter().map(|line| Reply::Status(line)).collect())
 }
 
 /// A copy that does not keep the read buffer alive.

@@ -1,10 +1,10 @@
 //! Who a shard database is. Written when it is first used, compared at every start and after every
 //! outage, so that a wrong URL is an error and never a scattered write.
 
-use crate::routing::{SCHEME, ShardId};
+use crate::routing::{Routing, Scheme, ShardId};
 
 /// The version of the tables that this program makes and understands.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
 /// What a shard database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity that `shard` of `num_shards` has in this deployment.
-    pub fn of(deployment: &str, shard: ShardId, num_shards: u16) -> Self {
+    /// The identity that `shard` has in this deployment.
+    pub fn of(deployment: &str, shard: ShardId, routing: Routing) -> Self {
         Self {
             deployment: deployment.to_owned(),
             shard_id: shard.index() as i32,
-            num_shards: i32::from(num_shards),
-            routing: SCHEME.to_owned(),
+            num_shards: i32::from(routing.num_shards),
+            routing: routing.scheme.name().to_owned(),
             schema_version: SCHEMA_VERSION,
         }
     }
@@ -72,7 +72,7 @@ pub struct Mismatch {
 /// Everything that does not fit, one entry each.
 pub fn reconcile(
     candidates: &[Candidate<'_>],
-    num_shards: u16,
+    routing: Routing,
     deployment: Option<&str>,
 ) -> Result<Option<String>, Vec<Mismatch>> {
     let named = || {
@@ -85,7 +85,7 @@ pub fn reconcile(
         .or_else(|| most_frequent(named().map(|(_, identity)| identity.deployment.as_str())));
     let mut mismatches = Vec::new();
     for (candidate, identity) in named() {
-        let problem = problem_with(candidate, identity, num_shards, belongs_to.as_deref());
+        let problem = problem_with(candidate, identity, routing, belongs_to.as_deref());
         if let Some((variable, problem)) = problem {
             mismatches.push(Mismatch {
                 shard: candidate.shard,
@@ -104,7 +104,7 @@ pub fn reconcile(
 fn problem_with(
     candidate: &Candidate<'_>,
     identity: &Identity,
-    num_shards: u16,
+    routing: Routing,
     deployment: Option<&str>,
 ) -> Option<(String, String)> {
     let Candidate {
@@ -117,12 +117,10 @@ fn problem_with(
             identity.schema_version
         ));
     }
-    if identity.routing != SCHEME {
-        return at_variable(format!(
-            "the database was filled with the routing scheme '{}', this program routes by '{SCHEME}'",
-            identity.routing
-        ));
+    if identity.routing != routing.scheme.name() {
+        return Some(wrong_scheme(variable, identity, routing.scheme));
     }
+    let num_shards = routing.num_shards;
     if Some(identity.deployment.as_str()) != deployment {
         return at_variable(format!(
             "the database belongs to another deployment ({}) than the other shards ({}); correct the URL",
@@ -148,6 +146,29 @@ fn problem_with(
     None
 }
 
+/// With another rule keys would be looked for on the wrong shard.
+fn wrong_scheme(variable: &str, identity: &Identity, scheme: Scheme) -> (String, String) {
+    let of_the_database = [(Scheme::WholeKey, "off"), (Scheme::HashTags, "on")]
+        .into_iter()
+        .find(|(known, _)| known.name() == identity.routing);
+    match of_the_database {
+        Some((_, setting)) => (
+            "HASH_TAGS".to_owned(),
+            format!(
+                "has to be `{setting}`, as it was when the database of {variable} was filled; otherwise keys would be looked for on the wrong shard"
+            ),
+        ),
+        None => (
+            variable.to_owned(),
+            format!(
+                "the database was filled with the routing scheme '{}', this program routes by '{}'",
+                identity.routing,
+                scheme.name()
+            ),
+        ),
+    }
+}
+
 fn most_frequent<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for name in names {
@@ -171,7 +192,11 @@ mod tests {
     const VARIABLES: [&str; 3] = ["SHARD_0_URL", "SHARD_1_URL", "SHARD_2_URL"];
 
     fn identity(deployment: &str, shard: u16, num_shards: u16) -> Option<Identity> {
-        Some(Identity::of(deployment, ShardId::new(shard), num_shards))
+        let routing = Routing {
+            num_shards,
+            scheme: Scheme::WholeKey,
+        };
+        Some(Identity::of(deployment, ShardId::new(shard), routing))
     }
 
     fn check(found: [Option<Identity>; 3]) -> Result<Option<String>, Vec<String>> {
@@ -185,7 +210,11 @@ mod tests {
                 identity,
             })
             .collect();
-        reconcile(&candidates, 3, None).map_err(|found| {
+        let routing = Routing {
+            num_shards: 3,
+            scheme: Scheme::WholeKey,
+        };
+        reconcile(&candidates, routing, None).map_err(|found| {
             found
                 .into_iter()
                 .map(|m| format!("{}: {}", m.variable, m.problem))
@@ -271,5 +300,15 @@ mod tests {
         let mistakes = check([newer, other, None]).unwrap_err();
         assert!(mistakes[0].contains(&format!("version {}", SCHEMA_VERSION + 1)));
         assert!(mistakes[1].contains("'crc16'"));
+    }
+
+    #[test]
+    fn a_database_filled_with_hash_tags_needs_them() {
+        let mut tagged = identity("a", 0, 3);
+        if let Some(tagged) = tagged.as_mut() {
+            tagged.routing = Scheme::HashTags.name().into();
+        }
+        let mistakes = check([tagged, None, None]).unwrap_err();
+        assert!(mistakes[0].starts_with("HASH_TAGS: has to be `on`"));
     }
 }

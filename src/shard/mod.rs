@@ -1,13 +1,14 @@
 //! The shards: where the truth is. One contract, over PostgreSQL and SQLite, with a breaker in front of each.
 
+mod branch;
 mod breaker;
-mod fold;
 pub mod identity;
 mod member;
 mod open;
 mod orphan;
 mod outbox;
 mod postgres;
+mod scan;
 mod sqlite;
 
 use std::sync::{Arc, OnceLock};
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::command::{Mutation, Outcome, Row, Timestamp};
+use crate::command::{Operation, Outcome, Row, Timestamp};
 use crate::error::Error;
 use crate::routing::ShardId;
 use crate::view::Instance;
 
+pub use branch::{Branch, Decision, Gid, Verdict};
 use breaker::Breaker;
 use identity::Identity;
 use member::Session;
@@ -28,9 +30,7 @@ pub use open::{OpenError, Settings, Shards, open};
 use orphan::Unfinished;
 pub use orphan::{Orphan, WriteFailure};
 pub use outbox::Note;
-
-/// A change to one key.
-pub type Operation = (Bytes, Mutation);
+pub use scan::{Position, Stretch};
 
 /// Longest key, in bytes.
 pub const KEY_MAX: usize = 1024 * 1024;
@@ -76,6 +76,7 @@ macro_rules! on_backend {
         }
     };
 }
+use on_backend;
 
 /// One shard.
 pub struct Shard {

@@ -13,7 +13,7 @@ use super::postgres::{Claim, PostgresShard};
 use super::sqlite::SqliteShard;
 use super::{Backend, Failure, Shard};
 use crate::config::ShardTarget;
-use crate::routing::ShardId;
+use crate::routing::{Routing, Scheme, ShardId};
 use crate::workers::Workers;
 
 /// Bounds on connections and statements.
@@ -29,8 +29,12 @@ pub struct Settings {
     pub pool_wait_timeout: Duration,
     /// Longest statement.
     pub query_timeout: Duration,
+    /// Length of the longest value, in bytes.
+    pub value_max: usize,
     /// Where the connections live: those of a shard's pool on the worker of that shard.
     pub workers: Workers,
+    /// What of a key selects its shard.
+    pub scheme: Scheme,
 }
 
 /// The configuration and the databases do not fit each other. Nothing was written.
@@ -41,6 +45,9 @@ pub struct OpenError(pub Vec<Mismatch>);
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Arc<Shard>>,
+    scheme: Scheme,
+    value_max: usize,
+    pool_max_size: usize,
     deployment: Arc<OnceLock<String>>,
     member: MemberId,
 }
@@ -63,7 +70,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
                     .map(Backend::Postgres)
             }
             ShardTarget::Sqlite { path, .. } => {
-                SqliteShard::open(path, member).map(Backend::Sqlite)
+                SqliteShard::open(path, member, settings.value_max).map(Backend::Sqlite)
             }
         };
         match backend {
@@ -87,6 +94,9 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
     }
     let shards = Shards {
         shards,
+        scheme: settings.scheme,
+        value_max: settings.value_max,
+        pool_max_size: settings.pool_max_size,
         deployment: Arc::default(),
         member,
     };
@@ -117,6 +127,24 @@ impl Shards {
     /// The number of shards, at least 1.
     pub fn num_shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// How keys are spread over them.
+    pub fn routing(&self) -> Routing {
+        Routing {
+            num_shards: self.num_shards(),
+            scheme: self.scheme,
+        }
+    }
+
+    /// Length of the longest value, in bytes.
+    pub fn value_max(&self) -> usize {
+        self.value_max
+    }
+
+    /// Connections to each shard at most.
+    pub fn pool_max_size(&self) -> usize {
+        self.pool_max_size
     }
 
     /// Which proxy this process is, to the others.
@@ -212,8 +240,7 @@ impl Shards {
                 identity: identity.clone(),
             })
             .collect();
-        let found =
-            reconcile(&candidates, self.num_shards(), self.deployment()).map_err(OpenError)?;
+        let found = reconcile(&candidates, self.routing(), self.deployment()).map_err(OpenError)?;
         if reached.is_empty() {
             return Ok(());
         }
@@ -227,7 +254,7 @@ impl Shards {
             if identity.is_none() && !is_new {
                 tracing::warn!(shard = %shard.id, variable = %shard.variable, "a blank database joins a deployment that exists already; if this shard had data before, its URL is wrong");
             }
-            let own = Identity::of(&deployment, shard.id, self.num_shards());
+            let own = Identity::of(&deployment, shard.id, self.routing());
             match reached.establish(&own, identity.as_ref()).await {
                 Ok(()) => {
                     if shard.identity.set(own).is_ok() {

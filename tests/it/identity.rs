@@ -207,6 +207,24 @@ fn a_data_directory_keeps_its_number_of_shards() {
     assert_eq!(it.conn().get("key").unwrap(), b"value");
 }
 
+#[test]
+fn hash_tags_can_be_neither_turned_on_nor_off_once_there_are_rows() {
+    let urls = used(&blank_databases(2));
+    let dir = Scratch::new("identity");
+    let words = assert_refused(
+        builder(&dir, &urls).env("HASH_TAGS", "on"),
+        &urls,
+        &["HASH_TAGS"],
+    );
+    assert!(words.contains("has to be `off`"), "{words}");
+    let urls = blank_databases(2);
+    let tagged = builder(&dir, &urls).env("HASH_TAGS", "on");
+    tagged.clone().start().conn().set("{a}b", "value");
+    let words = assert_refused(builder(&dir, &urls), &urls, &["HASH_TAGS"]);
+    assert!(words.contains("has to be `on`"), "{words}");
+    assert_eq!(tagged.start().conn().get("{a}b").unwrap(), b"value");
+}
+
 /// Starts some proxies at the same moment on the same blank databases, and checks that they are one deployment.
 fn start_at_once(count: usize) {
     let urls = blank_databases(3);

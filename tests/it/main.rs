@@ -1,6 +1,7 @@
 //! The integration tests: real servers, started by the tests, and the program as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod arithmetic;
 mod cache;
 mod clients;
 mod concurrency;
@@ -12,8 +13,10 @@ mod expiry;
 mod fault_proxy;
 mod harness;
 mod identity;
+mod keyspace;
 mod layers;
 mod leftovers;
+mod libraries;
 mod malformed;
 mod membership;
 mod monitor;
@@ -32,6 +35,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod transactions;
 mod unknown_outcomes;
 mod upgrading;
 mod view;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use postgres::Client;
-use respgres::command::{Mutation, Set, SetExpiry};
+use respgres::command::{Mutation, Operation, Set};
 use respgres::shard::{Member, MemberId, Membership};
 use respgres::view::{Epoch, Instance, View};
 use rusqlite::Connection;
@@ -121,18 +121,16 @@ fn instance(digit: char) -> Option<Instance> {
 }
 
 fn set(value: &'static str) -> Mutation {
-    Mutation::Set(Set {
-        value: Bytes::from_static(value.as_bytes()),
-        condition: None,
-        expiry: SetExpiry::Discard,
-        get: false,
-    })
+    Mutation::Set(Set::plain(Bytes::from_static(value.as_bytes())))
 }
 
 /// Writes `key` through the library's pool.
 #[track_caller]
 fn write(library: &Library, key: &'static str, value: &'static str) {
-    let operations = [(Bytes::from_static(key.as_bytes()), set(value))];
+    let operations = [Operation::One(
+        Bytes::from_static(key.as_bytes()),
+        set(value),
+    )];
     let shard = library.shard();
     library
         .run(async move { shard.write(&operations).await.map_err(drop) })
@@ -492,7 +490,7 @@ fn what_a_dead_member_had_begun_does_not_commit() {
     let shard = one.shard();
     let writing = one.spawn(async move {
         shard
-            .write(&[(Bytes::from_static(b"key"), set("late"))])
+            .write(&[Operation::One(Bytes::from_static(b"key"), set("late"))])
             .await
     });
     eventually("the write waits", || {

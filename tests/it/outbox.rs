@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postgres::Client;
-use respgres::command::mutation::Existence;
-use respgres::command::{Deadline, Mutation, Set, SetExpiry};
+use respgres::command::mutation::{Existence, SetAnswer};
+use respgres::command::{Deadline, Mutation, Operation, Set, SetExpiry};
 use respgres::shard::Note;
 
 use crate::harness::{Library, PostgresServer, Scratch, eventually, pg};
@@ -53,7 +53,7 @@ fn write(library: &Library, operations: Vec<(&'static str, Mutation)>) {
     let shard = library.shard();
     let operations: Vec<_> = operations
         .into_iter()
-        .map(|(key, mutation)| (Bytes::from_static(key.as_bytes()), mutation))
+        .map(|(key, mutation)| Operation::One(Bytes::from_static(key.as_bytes()), mutation))
         .collect();
     library
         .run(async { shard.write(&operations).await })
@@ -65,7 +65,7 @@ fn set(condition: Option<Existence>, expiry: SetExpiry) -> Mutation {
         value: Bytes::from_static(b"value"),
         condition,
         expiry,
-        get: false,
+        answer: SetAnswer::Status,
     })
 }
 

@@ -5,11 +5,12 @@ use respgres::routing;
 use crate::harness::{Setup, args, both_backends, shard_of};
 
 const VECTORS: &str = include_str!("../data/routing_vectors.txt");
+const TAG_VECTORS: &str = include_str!("../data/routing_tag_vectors.txt");
 const SHARD_COUNTS: [u16; 5] = [1, 2, 3, 5, 16];
 
 /// Keys with their shards for each of `SHARD_COUNTS`.
-fn vectors() -> Vec<(Vec<u8>, [usize; 5])> {
-    let lines = VECTORS.lines().filter(|line| !line.starts_with('#'));
+fn vectors(table: &str) -> Vec<(Vec<u8>, [usize; 5])> {
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             let mut words = line.split(' ');
@@ -34,7 +35,7 @@ fn key(word: &str) -> Vec<u8> {
 
 #[test]
 fn keys_are_routed_as_hashlib_says() {
-    let vectors = vectors();
+    let vectors = vectors(VECTORS);
     assert!(vectors.len() > 20);
     for (key, shards) in &vectors {
         for (num_shards, expected) in SHARD_COUNTS.iter().zip(shards) {
@@ -51,6 +52,20 @@ fn keys_are_routed_as_hashlib_says() {
         b"user:123".to_vec(),
         [0, 1, 2, shard_of(b"user:123", 5), shard_of(b"user:123", 16)]
     )));
+}
+
+#[test]
+fn keys_are_routed_by_their_hash_tags_as_hashlib_says() {
+    let vectors = vectors(TAG_VECTORS);
+    assert!(vectors.len() > 20);
+    for (key, shards) in &vectors {
+        for (num_shards, expected) in SHARD_COUNTS.into_iter().zip(shards) {
+            let scheme = routing::Scheme::HashTags;
+            let routing = routing::Routing { num_shards, scheme };
+            let shard = routing.shard_of(key).index();
+            assert_eq!(shard, *expected, "{} of {num_shards}", key.escape_ascii());
+        }
+    }
 }
 
 #[test]
@@ -78,6 +93,8 @@ both_backends!(
     one_shard_holds_everything,
     thirty_thousand_keys_are_where_they_belong,
     multi_key_commands_reach_the_shard_of_each_key,
+    with_hash_tags_each_key_is_on_the_shard_of_its_tag,
+    without_hash_tags_braces_mean_nothing,
 );
 
 /// Writes the vectors' keys on both ports, and looks for their rows.
@@ -88,7 +105,7 @@ fn check_vectors(setup: Setup, num_shards: usize) {
         .unwrap();
     let it = setup.shards(num_shards).start();
     let (mut conn, http) = (it.conn(), it.http());
-    for (key, shards) in vectors() {
+    for (key, shards) in vectors(VECTORS) {
         let expected = shards[column];
         conn.set(&key, b"by resp");
         assert_eq!(
@@ -105,11 +122,35 @@ fn check_vectors(setup: Setup, num_shards: usize) {
             assert_eq!(it.shards().holding(key.as_bytes()), [expected], "{key:?}");
         }
     }
-    assert_eq!(it.shards().all_rows(), vectors().len() as i64);
+    assert_eq!(it.shards().all_rows(), vectors(VECTORS).len() as i64);
 }
 
 fn each_key_is_a_row_on_the_one_shard_that_its_md5_selects(setup: Setup) {
     check_vectors(setup, 3);
+}
+
+fn with_hash_tags_each_key_is_on_the_shard_of_its_tag(setup: Setup) {
+    let it = setup.env("HASH_TAGS", "on").start();
+    let mut conn = it.conn();
+    for (key, shards) in vectors(TAG_VECTORS) {
+        conn.set(&key, &key);
+        let holding = it.shards().holding(&key);
+        assert_eq!(holding, [shards[2]], "{}", key.escape_ascii());
+        assert_eq!(conn.get(&key).unwrap(), key);
+    }
+    let read = it.http().read(b"{user:1}.name").expect(200);
+    assert_eq!(read["shard_id"], shard_of(b"user:1", 3));
+}
+
+fn without_hash_tags_braces_mean_nothing(setup: Setup) {
+    let it = setup.start();
+    let keys: Vec<String> = (0..30).map(|n| format!("{{tag}}{n}")).collect();
+    for key in &keys {
+        it.conn().set(key, "v");
+        let shard = shard_of(key.as_bytes(), 3);
+        assert_eq!(it.shards().holding(key.as_bytes()), [shard]);
+    }
+    assert!((0..3).all(|shard| it.shards().rows(shard) > 0));
 }
 
 /// 256 leaves 1 when divided by 3 or 5, so those numbers can't tell in which order the bytes of the MD5 were taken; powers

@@ -15,6 +15,7 @@ both_backends!(
     sixteen_mib_pass_over_http,
     keys_of_512_bytes_and_of_64_kib_are_keys_like_others,
     long_keys_that_differ_at_the_end_are_different_keys,
+    long_keys_are_listed_whole_whatever_made_them,
 );
 
 const MIB: usize = 1 << 20;
@@ -211,5 +212,28 @@ fn long_keys_that_differ_at_the_end_are_different_keys(setup: Setup) {
     // A key that looks like what stands for a long one is not that one.
     for key in it.shards().keys(0) {
         assert!(keys.contains(&key));
+    }
+}
+
+fn long_keys_are_listed_whole_whatever_made_them(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for write in [
+        vec!["SET", "KEY", "1"],
+        vec!["SET", "KEY", "1", "NX"],
+        vec!["SET", "KEY", "1", "GET"],
+        vec!["INCR", "KEY"],
+        vec!["APPEND", "KEY", "1"],
+    ] {
+        assert_eq!(conn.run("FLUSHALL"), "+OK");
+        let key = "k".repeat(3000);
+        let words: Vec<&[u8]> = write
+            .iter()
+            .map(|word| if *word == "KEY" { &key } else { *word }.as_bytes())
+            .collect();
+        assert!(!conn.cmd(&words).is_error());
+        let keys = conn.run("KEYS *").array();
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys[0].string(), key, "{write:?}");
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postgres::Client;
-use respgres::command::mutation::Existence;
-use respgres::command::{Mutation, Outcome, Set, SetExpiry};
+use respgres::command::mutation::{Existence, SetAnswer};
+use respgres::command::{Mutation, Operation, Outcome, Set, SetExpiry};
 use respgres::error::Error;
 use respgres::shard::{Orphan, WriteFailure};
 
@@ -27,7 +27,7 @@ fn set(value: &'static str, condition: Option<Existence>) -> Mutation {
         value: Bytes::from_static(value.as_bytes()),
         condition,
         expiry: SetExpiry::Discard,
-        get: false,
+        answer: SetAnswer::Status,
     })
 }
 
@@ -35,7 +35,7 @@ async fn write(
     shard: std::sync::Arc<respgres::shard::Shard>,
     mutation: Mutation,
 ) -> Result<Vec<Outcome>, WriteFailure> {
-    let operations = [(Bytes::from_static(b"key"), mutation)];
+    let operations = [Operation::One(Bytes::from_static(b"key"), mutation)];
     shard.write(&operations).await
 }
 
@@ -113,7 +113,7 @@ fn check_stalled_commit(mutation: Mutation) {
     sql.execute("select pg_advisory_unlock(42)", &[]).unwrap();
     assert_eq!(value(&mut sql).unwrap(), b"before");
     let written = library.run(write(library.shard(), set("next", None)));
-    assert_eq!(written, Ok(vec![Outcome::Stored]));
+    assert_eq!(written, Ok(vec![Outcome::Done]));
     assert_eq!(value(&mut sql).unwrap(), b"next");
 }
 
@@ -277,7 +277,7 @@ fn nothing_happened_where_the_connection_was_lost_before_the_commit_was_sent() {
     let url = PostgresServer::shared().create_database();
     let library = Library::open(&[&url]);
     let written = library.run(write(library.shard(), set("before", None)));
-    assert_eq!(written, Ok(vec![Outcome::Stored]));
+    assert_eq!(written, Ok(vec![Outcome::Done]));
     let (mut holder, mut sql) = (pg(&url).unwrap(), pg(&url).unwrap());
     let mut lock = holder.transaction().unwrap();
     lock.execute("select from respgres_kv for update", &[])

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::harness::{ProxyBuilder, Scratch, blank_databases, pg};
+use crate::harness::{ProxyBuilder, Scratch, args, blank_databases, pg};
 
 /// The tables of version 1, as that release made them.
 const POSTGRES_1: &str = "
@@ -61,6 +61,7 @@ fn check(builder: &ProxyBuilder, url: &str, insert_by_sql: impl Fn()) {
         assert_eq!(conn.get("short").unwrap(), b"kept");
         conn.set("new", "value");
         assert_eq!(conn.get("new").unwrap(), b"value");
+        assert_eq!(conn.cmd(&args!["KEYS", "*"]).array().len(), 3);
     }
     insert_by_sql();
     let proxy = builder.start();
@@ -90,10 +91,13 @@ fn a_postgres_shard_of_version_1_is_taken_over() {
         let noted: Vec<u8> = sql.query_one(query, &[]).unwrap().get(0);
         assert_eq!(noted, b"by sql");
     });
+    let query = "select indexdef from pg_indexes where indexname = 'respgres_kv_scan'";
+    let index: String = sql.query_one(query, &[]).unwrap().get(0);
+    assert!(index.contains("substr(sha256(key), 1, 6)"), "{index}");
     let query = "select deployment_id, schema_version from respgres_identity";
     let row = sql.query_one(query, &[]).unwrap();
     assert_eq!(row.get::<_, &str>(0), "abc");
-    assert_eq!(row.get::<_, i32>(1), 2);
+    assert_eq!(row.get::<_, i32>(1), 3);
     let query = "select stamp, updated_at < created_at + interval '1 second' from respgres_kv where key = 'old'";
     assert_eq!(sql.query_one(query, &[]).unwrap().get::<_, i64>(0), 7);
 }
@@ -121,7 +125,7 @@ fn an_sqlite_shard_of_version_1_is_taken_over() {
     let sql = Connection::open(&file).unwrap();
     let query = "select deployment_id || schema_version from respgres_identity";
     let identity: String = sql.query_row(query, [], |row| row.get(0)).unwrap();
-    assert_eq!(identity, "abc2");
+    assert_eq!(identity, "abc3");
     let query =
         "select created_at, updated_at, stamp from respgres_kv where key = cast('old' as blob)";
     let times: (i64, i64, i64) = sql

@@ -110,7 +110,7 @@ pub(in crate::command) fn client(operands: &[Bytes]) -> Parsed {
         ("id", []) => Client::Id,
         ("getname", []) => Client::GetName,
         ("info", []) => Client::Info,
-        ("help", []) => return Ok(Command::Control(Control::Help(help::CLIENT))),
+        ("help", []) => return Ok(Command::Help(help::CLIENT)),
         ("setname", [name]) => Client::SetName(client_text(name, "names")?),
         ("setinfo", [option, value]) if is(option, "lib-name") => {
             Client::SetLibraryName(client_text(value, "lib-name")?)
@@ -193,7 +193,7 @@ fn client_filter(options: &[Bytes]) -> Result<ClientFilter, Rejection> {
         [option, kind] if is(option, "type") => client_kind(kind).map(ClientFilter::Kind),
         [option, ids @ ..] if is(option, "id") && !ids.is_empty() => ids
             .iter()
-            .map(|id| integer(id).ok_or_else(|| Rejection("ERR Invalid client ID".into())))
+            .map(|id| integer(id).ok_or_else(|| Rejection::late("ERR Invalid client ID")))
             .collect::<Result<_, _>>()
             .map(ClientFilter::Ids),
         _ => syntax_error(),
@@ -210,7 +210,7 @@ fn client_kind(kind: &[u8]) -> Result<ClientKind, Rejection> {
     ]
     .into_iter()
     .find_map(|(name, found)| is(kind, name).then_some(found))
-    .ok_or_else(|| Rejection(format!("ERR Unknown client type '{}'", shown(kind))))
+    .ok_or_else(|| Rejection::late(format!("ERR Unknown client type '{}'", shown(kind))))
 }
 
 fn kill_filter(options: &[Bytes]) -> Result<KillFilter, Rejection> {
@@ -220,9 +220,10 @@ fn kill_filter(options: &[Bytes]) -> Result<KillFilter, Rejection> {
         match option {
             option if is(option, "id") => {
                 let id = integer(value).and_then(|id| u64::try_from(id).ok());
-                filter.id = Some(id.filter(|id| *id > 0).ok_or_else(|| {
-                    Rejection("ERR client-id should be greater than 0".to_owned())
-                })?);
+                filter.id =
+                    Some(id.filter(|id| *id > 0).ok_or_else(|| {
+                        Rejection::late("ERR client-id should be greater than 0")
+                    })?);
             }
             option if is(option, "type") => filter.kind = Some(client_kind(value)?),
             option if is(option, "addr") => filter.address = Some(value.clone()),

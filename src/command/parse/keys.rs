@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 
-use super::expiry::relative;
-use super::{Parsed, integer_or_reject, is, one_key, reject, shown};
-use crate::command::mutation::{ExpireCondition, Mutation};
-use crate::command::{Command, Rejection, Unit, wrong_arity};
+use super::expiry::{absolute, relative};
+use super::{
+    Parsed, integer_or_reject, is, one_key, read, reject, shown, subcommand, syntax_error,
+    unknown_subcommand,
+};
+use crate::command::mutation::{Deadline, ExpireCondition, Mutation};
+use crate::command::{Command, Many, Query, Rejection, Unit, wrong_arity};
 
 pub(in crate::command) fn exists(operands: &[Bytes]) -> Parsed {
-    Ok(Command::Exists(operands.to_vec()))
+    Ok(Command::Read(operands.into(), Query::Count))
 }
 
 pub(in crate::command) fn delete(operands: &[Bytes]) -> Parsed {
@@ -16,15 +19,11 @@ pub(in crate::command) fn delete(operands: &[Bytes]) -> Parsed {
 }
 
 pub(in crate::command) fn ttl(operands: &[Bytes]) -> Parsed {
-    one_key(operands, "ttl", |key| {
-        Command::TimeToLive(key, Unit::Seconds)
-    })
+    read(operands, "ttl", Query::TimeToLive(Unit::Seconds))
 }
 
 pub(in crate::command) fn pttl(operands: &[Bytes]) -> Parsed {
-    one_key(operands, "pttl", |key| {
-        Command::TimeToLive(key, Unit::Millis)
-    })
+    read(operands, "pttl", Query::TimeToLive(Unit::Millis))
 }
 
 pub(in crate::command) fn persist(operands: &[Bytes]) -> Parsed {
@@ -34,11 +33,37 @@ pub(in crate::command) fn persist(operands: &[Bytes]) -> Parsed {
 }
 
 pub(in crate::command) fn expire(operands: &[Bytes]) -> Parsed {
-    let [key, seconds, options @ ..] = operands else {
-        return Err(wrong_arity("expire"));
+    expire_when(operands, "expire", |amount| {
+        relative(amount, 1000, "expire")
+    })
+}
+
+pub(in crate::command) fn pexpire(operands: &[Bytes]) -> Parsed {
+    expire_when(operands, "pexpire", |amount| relative(amount, 1, "pexpire"))
+}
+
+pub(in crate::command) fn expireat(operands: &[Bytes]) -> Parsed {
+    expire_when(operands, "expireat", |amount| {
+        absolute(amount, 1000, "expireat")
+    })
+}
+
+pub(in crate::command) fn pexpireat(operands: &[Bytes]) -> Parsed {
+    expire_when(operands, "pexpireat", |amount| {
+        absolute(amount, 1, "pexpireat")
+    })
+}
+
+fn expire_when(
+    operands: &[Bytes],
+    name: &str,
+    deadline: impl FnOnce(i64) -> Result<Deadline, Rejection>,
+) -> Parsed {
+    let [key, amount, options @ ..] = operands else {
+        return Err(wrong_arity(name));
     };
     let condition = expire_condition(options)?;
-    let deadline = relative(integer_or_reject(seconds)?, 1000, "expire")?;
+    let deadline = deadline(integer_or_reject(amount)?)?;
     Ok(Command::Write(
         key.clone(),
         Mutation::Expire {
@@ -75,4 +100,96 @@ fn expire_condition(options: &[Bytes]) -> Result<Option<ExpireCondition>, Reject
         (_, true, ..) => Some(ExpireCondition::HasExpiry),
         _ => None,
     })
+}
+
+pub(in crate::command) fn expiretime(operands: &[Bytes]) -> Parsed {
+    read(operands, "expiretime", Query::ExpireTime(Unit::Seconds))
+}
+
+pub(in crate::command) fn pexpiretime(operands: &[Bytes]) -> Parsed {
+    read(operands, "pexpiretime", Query::ExpireTime(Unit::Millis))
+}
+
+pub(in crate::command) fn kind(operands: &[Bytes]) -> Parsed {
+    read(operands, "type", Query::Type)
+}
+
+pub(in crate::command) fn rename(operands: &[Bytes]) -> Parsed {
+    rename_if(operands, "rename", false)
+}
+
+pub(in crate::command) fn renamenx(operands: &[Bytes]) -> Parsed {
+    rename_if(operands, "renamenx", true)
+}
+
+fn rename_if(operands: &[Bytes], name: &str, if_absent: bool) -> Parsed {
+    let [from, to] = operands else {
+        return Err(wrong_arity(name));
+    };
+    Ok(Command::Together(Many::Rename {
+        from: from.clone(),
+        to: to.clone(),
+        if_absent,
+    }))
+}
+
+pub(in crate::command) fn copy(operands: &[Bytes]) -> Parsed {
+    let [from, to, options @ ..] = operands else {
+        return Err(wrong_arity("copy"));
+    };
+    let mut replace = false;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        if is(option, "replace") {
+            replace = true;
+        } else if let (true, Some(index)) = (is(option, "db"), options.next()) {
+            match i32::try_from(integer_or_reject(index)?) {
+                Ok(0) => {}
+                Ok(_) => return reject("ERR DB index is out of range"),
+                Err(_) => return reject("ERR value is not an integer or out of range"),
+            }
+        } else {
+            return syntax_error();
+        }
+    }
+    if from == to {
+        return reject("ERR source and destination objects are the same");
+    }
+    Ok(Command::Together(Many::Copy {
+        from: from.clone(),
+        to: to.clone(),
+        replace,
+    }))
+}
+
+const OBJECT_HELP: &[&str] = &[
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+    "HELP",
+    "    Print this help.",
+];
+
+pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
+    let (name, rest) = subcommand(operands);
+    let query = match name.as_str() {
+        "encoding" => Query::Encoding,
+        "freq" => Query::Frequency,
+        "idletime" => Query::IdleTime,
+        "refcount" => Query::ReferenceCount,
+        "help" if rest.is_empty() => return Ok(Command::Help(OBJECT_HELP)),
+        "help" => return Err(wrong_arity("object|help")),
+        _ => return unknown_subcommand("OBJECT", operands.first().map_or(&b""[..], |name| name)),
+    };
+    read(rest, &format!("object|{name}"), query)
 }

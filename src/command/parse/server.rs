@@ -35,7 +35,7 @@ pub(in crate::command) fn command(operands: &[Bytes]) -> Parsed {
         ("", []) if operands.is_empty() => Introspect::All,
         ("count", []) => Introspect::Count,
         ("list", options) => Introspect::List(command_filter(options)?),
-        ("help", []) => return control(Control::Help(help::COMMAND)),
+        ("help", []) => return Ok(Command::Help(help::COMMAND)),
         ("info", names) => Introspect::Info(names.to_vec()),
         ("docs", names) => Introspect::Docs(names.to_vec()),
         ("getkeys", [_, _, ..]) => Introspect::GetKeys(rest.to_vec()),
@@ -81,7 +81,7 @@ pub(in crate::command) fn config(operands: &[Bytes]) -> Parsed {
         }
         ("resetstat", []) => control(Control::Config(Config::ResetStatistics)),
         ("rewrite", []) => reject("ERR The server is running without a config file"),
-        ("help", []) => control(Control::Help(help::CONFIG)),
+        ("help", []) => Ok(Command::Help(help::CONFIG)),
         ("get" | "set" | "resetstat" | "rewrite" | "help", _) => wrong_arity_of("config", &name),
         _ => unknown("CONFIG", operands),
     }
@@ -179,7 +179,7 @@ pub(in crate::command) fn slowlog(operands: &[Bytes]) -> Parsed {
         },
         ("len", []) => Slowlog::Len,
         ("reset", []) => Slowlog::Reset,
-        ("help", []) => return control(Control::Help(help::SLOWLOG)),
+        ("help", []) => return Ok(Command::Help(help::SLOWLOG)),
         ("get", _) => return misused_subcommand("SLOWLOG", operands),
         ("len" | "reset" | "help", _) => return wrong_arity_of("slowlog", &name),
         _ => return unknown("SLOWLOG", operands),
@@ -196,7 +196,7 @@ pub(in crate::command) fn latency(operands: &[Bytes]) -> Parsed {
         ("histogram", commands) => Latency::Histogram(commands.to_vec()),
         ("graph", [event]) => Latency::Graph(event.clone()),
         ("doctor", []) => Latency::Doctor,
-        ("help", []) => return control(Control::Help(help::LATENCY)),
+        ("help", []) => return Ok(Command::Help(help::LATENCY)),
         ("latest" | "history" | "graph" | "doctor" | "help", _) => {
             return wrong_arity_of("latency", &name);
         }
@@ -212,7 +212,7 @@ pub(in crate::command) fn memory(operands: &[Bytes]) -> Parsed {
         ("doctor", []) => Memory::Doctor,
         ("purge", []) => Memory::Purge,
         ("malloc-stats", []) => Memory::AllocatorStats,
-        ("help", []) => return control(Control::Help(help::MEMORY)),
+        ("help", []) => return Ok(Command::Help(help::MEMORY)),
         ("stats" | "doctor" | "purge" | "malloc-stats" | "help", _) => {
             return wrong_arity_of("memory", &name);
         }
@@ -230,7 +230,7 @@ pub(in crate::command) fn acl(operands: &[Bytes]) -> Parsed {
         ("cat", []) => Acl::Categories(None),
         ("cat", [category]) => Acl::Categories(Some(category.clone())),
         ("getuser", [user]) => Acl::GetUser(user.clone()),
-        ("help", []) => return control(Control::Help(help::ACL)),
+        ("help", []) => return Ok(Command::Help(help::ACL)),
         ("cat", _) => return misused_subcommand("ACL", operands),
         ("whoami" | "list" | "users" | "getuser" | "help", _) => {
             return wrong_arity_of("acl", &name);
@@ -250,7 +250,7 @@ pub(in crate::command) fn module(operands: &[Bytes]) -> Parsed {
     let (name, rest) = subcommand(operands);
     match (name.as_str(), rest) {
         ("list", []) => control(Control::ModuleList),
-        ("help", []) => control(Control::Help(help::MODULE)),
+        ("help", []) => Ok(Command::Help(help::MODULE)),
         ("list" | "help", _) => wrong_arity_of("module", &name),
         ("load" | "loadex" | "unload", _) => reject(NO_MODULES),
         _ => unknown("MODULE", operands),
@@ -263,7 +263,7 @@ pub(in crate::command) fn proxy(operands: &[Bytes]) -> Parsed {
         ("shard", [key]) => Proxy::Shard(key.clone()),
         ("shards", []) => Proxy::Shards,
         ("unsupported", names) => Proxy::Unsupported(names.to_vec()),
-        ("help", []) => return control(Control::Help(help::PROXY)),
+        ("help", []) => return Ok(Command::Help(help::PROXY)),
         ("shard" | "shards" | "help", _) => return wrong_arity_of("proxy", &name),
         _ => return unknown("PROXY", operands),
     };

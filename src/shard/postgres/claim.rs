@@ -85,8 +85,20 @@ impl Claim {
         }
         let upgrade = found.map_or("", |found| schema::upgrade(found.schema_version));
         let session = self.session()?;
-        self.bounded(async {
-            session.batch_execute("BEGIN").await?;
+        if let Some(found) = found
+            && found.schema_version < identity.schema_version
+        {
+            tracing::info!(
+                from_version = found.schema_version,
+                to_version = identity.schema_version,
+                "upgrading the tables; on large ones an index takes a while (some seconds for a million rows)"
+            );
+        }
+        // However long it takes, once: the index of a table of any size.
+        self.watched(async {
+            session
+                .batch_execute("BEGIN; SET LOCAL statement_timeout = 0")
+                .await?;
             session.batch_execute(upgrade).await?;
             session.batch_execute(schema::TABLES).await?;
             session.batch_execute(schema::TRIGGERS).await?;
@@ -105,6 +117,16 @@ impl Claim {
             session.batch_execute("COMMIT").await
         })
         .await
+    }
+
+    async fn watched<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Failure> {
+        work.await.map_err(|error| {
+            self.is_broken.store(true, Ordering::Relaxed);
+            classify(&error)
+        })
     }
 
     /// Gives the locks and the session back.
@@ -128,12 +150,9 @@ impl Claim {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
+        let work = self.watched(work);
         match tokio::time::timeout(self.query_timeout + crate::shard::GRACE, work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                self.is_broken.store(true, Ordering::Relaxed);
-                Err(classify(&error))
-            }
+            Ok(result) => result,
             Err(_elapsed) => {
                 self.is_broken.store(true, Ordering::Relaxed);
                 Err(super::no_answer(self.query_timeout))

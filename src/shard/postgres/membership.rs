@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row as PgRow, Statement};
 
 use super::failure::described;
-use super::session::{ServerProcess, application_name};
+use super::session::application_name;
 use super::{Failure, PostgresShard, timestamp};
 use crate::routing::ShardId;
 use crate::shard::member::{Member, MemberId, Seen, epoch_number, instance_of, view_of};
@@ -204,11 +204,8 @@ impl PostgresShard {
                 }
             }
         }));
-        let ServerProcess { pid: process, .. } = self
-            .dialer
-            .prepare(&client, STATEMENT_TIMEOUT)
-            .await
-            .map_err(connected)?;
+        let greeting = self.dialer.prepare(&client, STATEMENT_TIMEOUT).await;
+        let process = greeting.map_err(connected)?.process.pid;
         let sent = |error: tokio_postgres::Error| described(&error);
         client.batch_execute(PREPARE).await.map_err(sent)?;
         let now_in = client.query_one(PROCESS, &[]).await.map_err(sent)?;

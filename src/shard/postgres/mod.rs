@@ -2,14 +2,17 @@
 
 mod claim;
 mod failure;
+mod held;
 mod membership;
 mod orphan;
 mod outbox;
 mod pool;
+mod scan;
 mod schema;
 mod session;
 mod statements;
 mod stored;
+mod two_phase;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
@@ -33,6 +36,7 @@ use crate::routing::ShardId;
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
+pub(super) use two_phase::Branch;
 
 /// How often a read may find that a key has expired which had not when it last looked.
 const EXPIRED_AGAIN_MAX: usize = 10;
@@ -55,6 +59,7 @@ pub(super) struct PostgresShard {
     pool_min_size: usize,
     pool_max_size: usize,
     query_timeout: Duration,
+    value_max: usize,
 }
 
 impl PostgresShard {
@@ -78,6 +83,7 @@ impl PostgresShard {
             pool_min_size: settings.pool_min_size,
             pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
+            value_max: settings.value_max,
         })
     }
 

@@ -9,7 +9,7 @@ use deadpool_postgres::{ClientWrapper, Metrics, Runtime, TimeoutType};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::session::{Dialer, NotConnected, ServerProcess};
+use super::session::{Dialer, Greeting, NotConnected, ServerProcess};
 use super::{Failure, Settings};
 
 pub(super) type Pool = deadpool::managed::Pool<Sessions>;
@@ -21,6 +21,7 @@ pub(super) type PoolError = deadpool::managed::PoolError<NotConnected>;
 pub(super) struct Connection {
     client: ClientWrapper,
     pub(super) process: ServerProcess,
+    pub(super) prepared_max: u32,
 }
 
 impl Deref for Connection {
@@ -51,8 +52,15 @@ impl Sessions {
         });
         // From here on whoever drops it also ends the connection.
         let client = ClientWrapper::new(client, driving);
-        let process = dialer.prepare(&client, query_timeout).await?;
-        Ok(Connection { client, process })
+        let Greeting {
+            process,
+            prepared_max,
+        } = dialer.prepare(&client, query_timeout).await?;
+        Ok(Connection {
+            client,
+            process,
+            prepared_max,
+        })
     }
 }
 

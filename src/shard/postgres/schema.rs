@@ -28,12 +28,16 @@ CREATE TABLE IF NOT EXISTS respgres_kv (
 /// The fill factor leaves room on each page, so that an overwrite can stay on it (a HOT update)
 /// and touches no index.
 ///
+/// `respgres_kv_scan` is the order in which SCAN goes (`scan.rs`). It is what version 3 brought.
+///
 /// `respgres_view` has one row once there is a view; `epoch` is a counter, and in the lower 32 bits
 /// a random number; `cache` is null while it is off.
 /// `respgres_members` has a row for each proxy that has not said goodbye; the lock that shows it
 /// alive is `pg_locks` `classid` 1919251313, `objid` `lock_number`; `reported_at` is when `cache`
 /// became what it is. `respgres_outbox` has a row for
 /// each write past the proxies until they have told the cache; `key` is null for all keys.
+/// `respgres_decisions` has a row for each transaction over several shards that was decided here, until
+/// its prepared transactions on the other shards, the `branches`, are done (`two_phase.rs`).
 pub(super) const TABLES: &str = concat!(
     kv!(),
     "
@@ -41,6 +45,7 @@ CREATE TABLE IF NOT EXISTS respgres_rows PARTITION OF respgres_kv
     FOR VALUES FROM (MINVALUE) TO (MAXVALUE) WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS respgres_kv_expiry ON respgres_kv (expires_at)
     WHERE expires_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS respgres_kv_scan ON respgres_rows (substr(sha256(key), 1, 6));
 CREATE TABLE IF NOT EXISTS respgres_identity (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     deployment_id text NOT NULL,
@@ -67,6 +72,12 @@ CREATE TABLE IF NOT EXISTS respgres_outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key bytea,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS respgres_decisions (
+    gid text PRIMARY KEY,
+    verdict text NOT NULL CHECK (verdict IN ('commit', 'abort')),
+    branches integer[] NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );"
 );
 

@@ -46,7 +46,8 @@ SET respgres.proxy = 'on';";
 /// process that got the same number later is another one.
 const BACKEND: &str = "
 SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS started,
-       pg_is_in_recovery() AS is_standby
+       pg_is_in_recovery() AS is_standby,
+       current_setting('max_prepared_transactions') AS prepared_max
 FROM pg_stat_activity WHERE pid = pg_backend_pid();";
 
 /// The server process of a session.
@@ -55,6 +56,14 @@ pub(in crate::shard) struct ServerProcess {
     pub(super) pid: i32,
     /// Microseconds since the Unix epoch.
     pub(super) started: i64,
+}
+
+/// What a session is told at its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Greeting {
+    pub(super) process: ServerProcess,
+    /// Transactions that the server can hold prepared at a time; 0 unless it was told to.
+    pub(super) prepared_max: u32,
 }
 
 /// Why there is no session.
@@ -173,7 +182,7 @@ impl Dialer {
         &self,
         client: &Client,
         statement_timeout: Duration,
-    ) -> Result<ServerProcess, NotConnected> {
+    ) -> Result<Greeting, NotConnected> {
         let expected = self.identity.get();
         let identity = expected.map_or("", |_| statements::IDENTITY);
         let answers = client
@@ -204,14 +213,17 @@ impl Dialer {
                 None => return Err(NotConnected::Unfit(claim::is_blank())),
             }
         }
-        backend_in(server).ok_or_else(unexpected)
+        greeting_in(server).ok_or_else(unexpected)
     }
 }
 
-fn backend_in(row: &SimpleQueryRow) -> Option<ServerProcess> {
-    Some(ServerProcess {
-        pid: row.get("pid")?.parse().ok()?,
-        started: row.get("started")?.parse().ok()?,
+fn greeting_in(row: &SimpleQueryRow) -> Option<Greeting> {
+    Some(Greeting {
+        process: ServerProcess {
+            pid: row.get("pid")?.parse().ok()?,
+            started: row.get("started")?.parse().ok()?,
+        },
+        prepared_max: row.get("prepared_max")?.parse().ok()?,
     })
 }
 

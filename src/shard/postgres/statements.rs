@@ -18,6 +18,7 @@ FROM (SELECT clock_timestamp() AS now) AS clock,
      unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::timestamptz[], $6::bigint[])
          AS new (key, long_key, value, ttl_micros, expires_at, stamp)
 ON CONFLICT (key) DO UPDATE SET
+    long_key = excluded.long_key,
     value = excluded.value,
     updated_at = excluded.updated_at,
     expires_at = excluded.expires_at,
@@ -44,13 +45,13 @@ FROM respgres_rows WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE";
 /// them may have taken time.
 pub(super) const NOW: &str = "SELECT clock_timestamp()";
 
-/// Writes rows under their locks.
+/// Writes rows under their locks. One that was reserved is there, without its long key.
 pub(super) const STORE: &str = "
 INSERT INTO respgres_rows (key, long_key, value, created_at, updated_at, expires_at, stamp)
 SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::timestamptz[],
                      $6::timestamptz[], $7::bigint[])
 ON CONFLICT (key) DO UPDATE SET
-    value = excluded.value, created_at = excluded.created_at, updated_at = excluded.updated_at,
+    long_key = excluded.long_key, value = excluded.value, created_at = excluded.created_at, updated_at = excluded.updated_at,
     expires_at = excluded.expires_at, stamp = excluded.stamp";
 
 /// Writes rows under their locks whose values stay.

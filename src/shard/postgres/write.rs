@@ -1,35 +1,37 @@
 //! Writing: a batch of SETs is one statement, anything that depends on the row a transaction.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::types::ToSql;
 
 use super::failure::classify;
+use super::held::{Held, Keys, Prepared, prepare};
 use super::pool::Object;
 use super::stored::{PgTimestamp, long_key, stored_key};
-use super::{PostgresShard, decode, no_answer, statements, timestamp};
-use crate::command::{Deadline, Mutation, Outcome, Row, Set, SetExpiry, Stamp};
-use crate::shard::fold::{Final, fold};
+use super::{PostgresShard, no_answer, statements};
+use crate::command::{Deadline, Mutation, Operation, Outcome, Rows, Set, SetExpiry, Stamp};
 use crate::shard::orphan::{Orphan, Unfinished};
-use crate::shard::{Failure, GRACE, Operation};
+use crate::shard::{Failure, GRACE};
 
 /// A time to live beyond this is cut: 146,000 years. `timestamptz` ends in the year 294276.
 const TTL_MAX_MICROS: i64 = i64::MAX / 2;
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 impl PostgresShard {
     pub(in crate::shard) async fn write(
         &self,
         operations: &[Operation],
     ) -> Result<Vec<Outcome>, Unfinished> {
-        let blind = operations.iter().all(|(_, mutation)| mutation.is_blind());
+        let blind = operations.iter().all(Operation::is_blind);
         self.commit(async |connection, commit| {
             if blind {
                 upsert(connection, commit, operations).await
             } else {
-                transact(connection, commit, operations).await
+                transact(connection, commit, operations, self.value_max).await
             }
         })
         .await
@@ -96,9 +98,9 @@ async fn upsert(
     commit: &Commit,
     operations: &[Operation],
 ) -> Result<Vec<Outcome>, Failure> {
-    let mut last: BTreeMap<std::borrow::Cow<'_, [u8]>, (&Bytes, &Set)> = BTreeMap::new();
-    for (key, mutation) in operations {
-        if let Mutation::Set(set) = mutation {
+    let mut last: BTreeMap<Cow<'_, [u8]>, (&Bytes, &Set)> = BTreeMap::new();
+    for operation in operations {
+        if let Operation::One(key, Mutation::Set(set)) = operation {
             last.insert(stored_key(key), (key, set));
         }
     }
@@ -133,7 +135,7 @@ async fn upsert(
         )
         .await
         .map_err(|error| classify(&error))?;
-    Ok(vec![Outcome::Stored; operations.len()])
+    Ok(vec![Outcome::Done; operations.len()])
 }
 
 /// Locks the rows, lets the pure semantics decide, writes, commits: two round trips.
@@ -141,136 +143,23 @@ async fn transact(
     connection: &ClientWrapper,
     commit: &Commit,
     operations: &[Operation],
+    value_max: usize,
 ) -> Result<Vec<Outcome>, Failure> {
-    let lock = prepare(connection, statements::LOCK_OR_RESERVE).await?;
-    let read = prepare(connection, statements::READ_FOR_UPDATE).await?;
-    let now = prepare(connection, statements::NOW).await?;
-    let store = prepare(connection, statements::STORE).await?;
-    let touch = prepare(connection, statements::TOUCH).await?;
-    let remove = prepare(connection, statements::REMOVE).await?;
-
-    // Sorted by what is stored: the order in which locks are taken.
-    let keys: BTreeMap<_, _> = operations
-        .iter()
-        .map(|(key, _)| (stored_key(key), key))
-        .collect();
-    let stored: Vec<&[u8]> = keys.keys().map(AsRef::as_ref).collect();
-    // Where nothing can come into being, the absence of a row needs no lock.
-    let reserve = operations.iter().any(|(_, mutation)| mutation.may_create());
-    let to_lock: &[&[u8]] = if reserve { &stored } else { &[] };
-    let with_value: Vec<_> = operations
-        .iter()
-        .filter(|(_, mutation)| mutation.needs_value())
-        .map(|(key, _)| stored_key(key))
-        .collect();
-    let with_value: Vec<&[u8]> = with_value.iter().map(AsRef::as_ref).collect();
-    let lock_parameters = [&to_lock as &(dyn ToSql + Sync)];
-    let read_parameters = [&stored as &(dyn ToSql + Sync), &with_value];
-
-    // Pipelined: they are sent in this order, in one go.
-    let (begun, locked, found, at) = tokio::join!(
-        biased;
-        connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
-        connection.execute(&lock, &lock_parameters),
-        connection.query(&read, &read_parameters),
-        connection.query_one(&now, &[]),
-    );
-    begun.map_err(|error| classify(&error))?;
-    locked.map_err(|error| classify(&error))?;
-    let found = found.map_err(|error| classify(&error))?;
-    let now = timestamp(&at.map_err(|error| classify(&error))?, 0)?;
-
-    let mut current = HashMap::with_capacity(found.len());
-    let mut locked = HashSet::with_capacity(found.len());
-    for pg_row in &found {
-        let (stored, row) = decode(pg_row)?;
-        if let Some((stored, key)) = keys.get_key_value(&stored[..]) {
-            locked.insert(&stored[..]);
-            current.insert((*key).clone(), row);
-        }
+    let prepared = Prepared::on(connection).await?;
+    let mut keys = Keys::default();
+    for operation in operations {
+        operation.keys(&mut |key, access| keys.add(key, access));
     }
-    let folded = fold(operations, current, now);
-
-    let mut puts = Columns::default();
-    let mut touched = Columns::default();
-    let mut gone: Vec<&[u8]> = Vec::new();
-    for (stored, key) in &keys {
-        match folded.rows.get(*key) {
-            Some(Final {
-                row: Some(row),
-                has_new_value: true,
-                ..
-            }) => puts.push(stored, key, row),
-            Some(Final {
-                row: Some(row),
-                changed: true,
-                ..
-            }) => touched.push(stored, key, row),
-            Some(Final { row: Some(row), .. }) if row.is_live(now) => {}
-            // Removed, or expired, or only reserved. A key without a row was not locked, and is
-            // not ours to delete: another proxy may have written it by now.
-            _ if locked.contains(&stored[..]) => gone.push(stored),
-            _ => {}
-        }
-    }
+    let mut held = Held::take(connection, &prepared, BEGIN, keys).await?;
+    let mut rows = Rows::at(held.now, value_max);
+    held.put_into(&mut rows);
+    let outcomes = operations
+        .iter()
+        .map(|operation| operation.run(&mut rows))
+        .collect();
+    let changes = held.changes(&rows);
     commit.is_near();
-    let (stored, touched, removed, committed) = tokio::join!(
-        biased;
-        async {
-            if puts.keys.is_empty() { return Ok(0) }
-            let Columns { keys, long_keys, values, created, updated, expires, stamps } = &puts;
-            connection.execute(&store, &[keys, long_keys, values, created, updated, expires, stamps]).await
-        },
-        async {
-            if touched.keys.is_empty() { return Ok(0) }
-            let Columns { keys, updated, expires, stamps, .. } = &touched;
-            connection.execute(&touch, &[keys, updated, expires, stamps]).await
-        },
-        async {
-            if gone.is_empty() { return Ok(0) }
-            connection.execute(&remove, &[&gone]).await
-        },
-        connection.batch_execute("COMMIT"),
-    );
-    // After a statement that failed, COMMIT rolls back and reports success: look at them first.
-    for result in [stored, touched, removed] {
-        if let Err(error) = result {
-            return Err(classify(&error));
-        }
-    }
-    committed.map_err(|error| classify(&error))?;
-    Ok(folded.outcomes)
-}
-
-#[derive(Default)]
-struct Columns<'a> {
-    keys: Vec<&'a [u8]>,
-    long_keys: Vec<Option<&'a [u8]>>,
-    values: Vec<&'a [u8]>,
-    created: Vec<PgTimestamp>,
-    updated: Vec<PgTimestamp>,
-    expires: Vec<Option<PgTimestamp>>,
-    stamps: Vec<i64>,
-}
-
-impl<'a> Columns<'a> {
-    fn push(&mut self, stored: &'a [u8], key: &'a [u8], row: &'a Row) {
-        self.keys.push(stored);
-        self.long_keys.push(long_key(key));
-        self.values.push(&row.value);
-        self.created.push(PgTimestamp(row.created_at));
-        self.updated.push(PgTimestamp(row.updated_at));
-        self.expires.push(row.expires_at.map(PgTimestamp));
-        self.stamps.push(row.stamp.bits() as i64);
-    }
-}
-
-async fn prepare(
-    connection: &ClientWrapper,
-    sql: &'static str,
-) -> Result<tokio_postgres::Statement, Failure> {
-    connection
-        .prepare_cached(sql)
-        .await
-        .map_err(|error| classify(&error))
+    let committing = connection.batch_execute("COMMIT");
+    changes.send(connection, &prepared, committing).await?;
+    Ok(outcomes)
 }

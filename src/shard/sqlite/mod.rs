@@ -6,9 +6,10 @@
 //! The clock is this process's. The file is locked for it, so no other clock has a say.
 
 mod membership;
+mod scan;
 mod schema;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::thread;
@@ -18,12 +19,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::fold::fold;
 use super::identity::Identity;
 use super::member::MemberId;
 use super::orphan::Unfinished;
-use super::{Failure, Operation, Reading};
-use crate::command::{Outcome, Row, Stamp, Timestamp};
+use super::{Failure, Reading};
+use crate::command::{Operation, Outcome, Row, Rows, Stamp, Timestamp};
 
 pub(super) use membership::Membership;
 
@@ -34,6 +34,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 pub(super) struct SqliteShard {
     member: MemberId,
+    value_max: usize,
     writer: mpsc::Sender<Job>,
     reader: mpsc::Sender<Job>,
     /// Held for the life of the process: the in-process cache would not see another's writes.
@@ -46,7 +47,7 @@ impl SqliteShard {
     /// # Errors
     ///
     /// The text says what is wrong with the path.
-    pub(super) fn open(path: &Path, member: MemberId) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, member: MemberId, value_max: usize) -> Result<Self, String> {
         let shown = path.display();
         if let Some(directory) = path
             .parent()
@@ -78,6 +79,7 @@ impl SqliteShard {
         let reader = connect(path).map_err(describe)?;
         Ok(Self {
             member,
+            value_max,
             writer: worker("sqlite-write", writer)?,
             reader: worker("sqlite-read", reader)?,
             _lock: lock,
@@ -118,23 +120,33 @@ impl SqliteShard {
 
     pub(super) async fn write(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Unfinished> {
         let operations = operations.to_vec();
+        let value_max = self.value_max;
         run(&self.writer, move |connection| {
             let transaction = connection.transaction()?;
-            let mut current = HashMap::new();
-            for (key, _) in &operations {
-                if let Some(row) = row(&transaction, key)? {
-                    current.insert(key.clone(), row);
-                }
+            let now = now();
+            let mut rows = Rows::at(now, value_max);
+            let mut keys = HashSet::new();
+            for operation in &operations {
+                operation.keys(&mut |key, _| {
+                    keys.insert(key.clone());
+                });
             }
-            let folded = fold(&operations, current, now());
-            for (key, last) in folded.rows.iter().filter(|(_, last)| last.changed) {
-                match &last.row {
+            for key in keys {
+                let found = row(&transaction, &key)?;
+                rows.insert(key, found, now);
+            }
+            let outcomes = operations
+                .iter()
+                .map(|operation| operation.run(&mut rows))
+                .collect();
+            for (key, slot) in rows.iter().filter(|(_, slot)| slot.changed) {
+                match &slot.row {
                     Some(row) => put(&transaction, key, row)?,
                     None => remove(&transaction, key)?,
                 }
             }
             transaction.commit()?;
-            Ok(folded.outcomes)
+            Ok(outcomes)
         })
         .await
         .map_err(Unfinished::from)

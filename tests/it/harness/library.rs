@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respgres::config::{SecretUrl, ShardTarget};
+use respgres::routing::Scheme;
 use respgres::shard::{self, Membership, Settings, Shard, Shards};
 use respgres::workers::Workers;
 use tokio::runtime::Runtime;
@@ -42,7 +43,9 @@ impl Library {
             connect_timeout: Duration::from_secs(10),
             pool_wait_timeout: Duration::from_secs(10),
             query_timeout,
+            value_max: 16 * 1024 * 1024,
             workers: runtime.block_on(async { Workers::here() }),
+            scheme: Scheme::WholeKey,
         };
         let shards = runtime
             .block_on(shard::open(&targets, &settings))

@@ -1,0 +1,276 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: what a connection has queued and watches.
+//! <https://redis.io/docs/latest/develop/interact/transactions/>
+//!
+//! Commands on data become one operation, which the shard does as one transaction. What else was
+//! queued is answered when EXEC is, and has no part in that.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Server;
+use super::answer::{self, failed};
+use super::clients::Client;
+use super::session::{Session, help};
+use crate::command::{
+    self, Command, Control, Keyspace, Many, Operation, Outcome, Rejection, Stamp,
+};
+use crate::engine::Engine;
+use crate::resp::Reply;
+
+/// Bytes that a transaction may queue; about what one statement may carry.
+const QUEUE_MAX: usize = 32 * 1024 * 1024;
+
+/// The transaction of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// `None` outside of MULTI.
+    queue: Option<Queue>,
+    /// The keys of WATCH, and the stamp that each had then.
+    watched: Vec<(Bytes, Option<Stamp>)>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    commands: Vec<Result<Command, Rejection>>,
+    weight: usize,
+    /// A command could not be queued: EXEC will discard the rest.
+    is_broken: bool,
+}
+
+/// What EXEC is to do.
+#[derive(Debug)]
+pub(super) struct Execution {
+    /// What the shard does; `None` if there is nothing to do or to compare.
+    pub(super) operation: Option<Operation>,
+    /// What EXEC answers.
+    pub(super) answers: Vec<Answer>,
+}
+
+/// Where one answer of EXEC comes from.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The next outcome of the operation.
+    Step,
+    /// It is known already.
+    Ready(Reply),
+    /// A command that is not on data; it is executed now.
+    Command(Command),
+}
+
+impl Transaction {
+    /// Whether `command` is queued, and not executed at once.
+    pub(super) fn takes(&self, command: &Result<Command, Rejection>) -> bool {
+        let is_executed_at_once = matches!(
+            command,
+            Ok(Command::Control(Control::Quit | Control::Reset))
+                | Ok(Command::Transaction(
+                    command::Transaction::Begin
+                        | command::Transaction::Execute
+                        | command::Transaction::Discard
+                        | command::Transaction::Watch(_)
+                ))
+        );
+        self.queue.is_some() && !is_executed_at_once
+    }
+
+    /// Queues a command, and answers it.
+    pub(super) fn queue(&mut self, command: Result<Command, Rejection>, weight: usize) -> Reply {
+        let Some(queue) = &mut self.queue else {
+            return Reply::Error("ERR there is no transaction".into());
+        };
+        let refusal = match &command {
+            Err(rejection) if rejection.is_early => Some(rejection.text.clone()),
+            Ok(Command::Keyspace(Keyspace::Flush)) => {
+                Some("ERR Command not allowed inside a transaction".to_owned())
+            }
+            _ if queue.weight.saturating_add(weight) > QUEUE_MAX => Some(format!(
+                "ERR the transaction is over the limit of {QUEUE_MAX} bytes; nothing will be done"
+            )),
+            _ => None,
+        };
+        if let Some(text) = refusal {
+            return self.refuse(text);
+        }
+        if !queue.is_broken {
+            queue.weight += weight;
+            queue.commands.push(command);
+        }
+        Reply::Status("QUEUED")
+    }
+
+    /// The reply to a request that was skipped because of its size, which discards a transaction.
+    pub(super) fn refuse(&mut self, text: String) -> Reply {
+        if let Some(queue) = &mut self.queue {
+            queue.is_broken = true;
+            queue.commands.clear();
+        }
+        Reply::Error(text)
+    }
+
+    /// MULTI
+    pub(super) fn begin(&mut self) -> Reply {
+        if self.queue.is_some() {
+            return Reply::Error("ERR MULTI calls can not be nested".into());
+        }
+        self.queue = Some(Queue::default());
+        Reply::OK
+    }
+
+    /// DISCARD
+    pub(super) fn discard(&mut self) -> Reply {
+        if self.queue.is_none() {
+            return Reply::Error("ERR DISCARD without MULTI".into());
+        }
+        *self = Self::default();
+        Reply::OK
+    }
+
+    /// EXEC with a wrong number of words: nothing is done.
+    pub(super) fn abort(&mut self, mistake: &str) -> Reply {
+        *self = Self::default();
+        let mistake = mistake.strip_prefix("ERR ").unwrap_or(mistake);
+        Reply::Error(format!(
+            "EXECABORT Transaction discarded because of: {mistake}"
+        ))
+    }
+
+    /// UNWATCH
+    pub(super) fn unwatch(&mut self) -> Reply {
+        self.watched.clear();
+        Reply::OK
+    }
+
+    /// The keys that WATCH has to look up; or why it may not.
+    pub(super) fn may_watch(&self) -> Result<(), Reply> {
+        match self.queue {
+            Some(_) => Err(Reply::Error("ERR WATCH inside MULTI is not allowed".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Watches a key that has this stamp now. One that is watched already stays as it is.
+    pub(super) fn watch(&mut self, key: &Bytes, stamp: Option<Stamp>) {
+        if self.watched.iter().all(|(known, _)| known != key) {
+            // A copy that does not keep the read buffer alive.
+            self.watched.push((Bytes::copy_from_slice(key), stamp));
+        }
+    }
+
+    /// EXEC: what is to be done; or the reply, if nothing is.
+    pub(super) fn execute(&mut self) -> Result<Execution, Reply> {
+        let Self { queue, watched } = std::mem::take(self);
+        let Some(queue) = queue else {
+            self.watched = watched;
+            return Err(Reply::Error("ERR EXEC without MULTI".into()));
+        };
+        if queue.is_broken {
+            return Err(Reply::Error(
+                "EXECABORT Transaction discarded because of previous errors.".into(),
+            ));
+        }
+        let mut steps = Vec::new();
+        let mut answers = Vec::with_capacity(queue.commands.len());
+        for command in queue.commands {
+            answers.push(match command.map(step) {
+                Ok(Ok(operation)) => {
+                    steps.push(operation);
+                    Answer::Step
+                }
+                Ok(Err(command)) => Answer::Command(command),
+                Err(rejection) => Answer::Ready(Reply::Error(rejection.text)),
+            });
+        }
+        let is_needed = !steps.is_empty() || !watched.is_empty();
+        let operation = is_needed.then(|| Many::Transaction { watched, steps }.into());
+        Ok(Execution { operation, answers })
+    }
+}
+
+/// The operation that a command on data is within a transaction; another command is given back.
+fn step(command: Command) -> Result<Operation, Command> {
+    Ok(match command {
+        Command::Read(keys, query) => Many::Read(keys.into_vec(), query).into(),
+        Command::Write(key, mutation) => Operation::One(key, mutation),
+        Command::Delete(keys) => Many::Delete(keys).into(),
+        Command::MSet(pairs) => Many::Set(pairs).into(),
+        Command::Together(many) => many.into(),
+        other => return Err(other),
+    })
+}
+
+impl Execution {
+    /// Whether only a shard, and only one, has a part in it.
+    pub(super) fn is_of_one_shard(&self, engine: &Engine) -> bool {
+        let mut answers = self.answers.iter();
+        let is_all_data = answers.all(|answer| !matches!(answer, Answer::Command(_)));
+        let spans = match &self.operation {
+            Some(Operation::Many(many)) => engine.spans_shards(many),
+            Some(Operation::One(..)) | None => false,
+        };
+        is_all_data && !spans
+    }
+}
+
+/// The reply of EXEC when all its answers are known.
+pub(super) fn reply(steps: &mut dyn Iterator<Item = Outcome>, answers: Vec<Answer>) -> Reply {
+    let answers = answers.into_iter().map(|answer| match answer {
+        Answer::Ready(reply) => reply,
+        Answer::Step | Answer::Command(_) => steps.next().map_or(Reply::Null, answer::reply),
+    });
+    Reply::Array(answers.collect())
+}
+
+impl Server {
+    /// WATCH
+    pub(super) async fn watch(&self, session: &mut Session, keys: &[Bytes]) -> Reply {
+        if let Err(refusal) = session.transaction.may_watch() {
+            return refusal;
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        self.engine.read(keys, &mut found).await;
+        if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
+            return failed(error);
+        }
+        for (key, found) in keys.iter().zip(found) {
+            let row = found.ok().and_then(|found| found.row);
+            session.transaction.watch(key, row.map(|row| row.stamp));
+        }
+        Reply::OK
+    }
+
+    /// EXEC of more than data commands on one shard: what comes before it has been answered.
+    pub(super) async fn execute(
+        &self,
+        client: &Arc<Client>,
+        session: &mut Session,
+        execution: Execution,
+    ) -> Reply {
+        let Execution { operation, answers } = execution;
+        let mut steps = Vec::new();
+        if let Some(operation) = operation {
+            match self.engine.submit(vec![operation]).await.wait().await {
+                Ok(outcomes) => match outcomes.into_iter().next() {
+                    Some(Outcome::List(list)) => steps = list,
+                    _ => return Reply::NullArray,
+                },
+                Err(error) => return failed(&error),
+            }
+        }
+        let mut steps = steps.into_iter();
+        let mut replies = Vec::with_capacity(answers.len());
+        for answer in answers {
+            replies.push(match answer {
+                Answer::Ready(reply) => reply,
+                Answer::Step => steps.next().map_or(Reply::Null, answer::reply),
+                Answer::Command(Command::Control(control)) => {
+                    Box::pin(self.control(client, session, control)).await
+                }
+                Answer::Command(Command::Keyspace(keyspace)) => self.keyspace(keyspace).await,
+                Answer::Command(Command::Help(lines)) => help(lines),
+                Answer::Command(_) => Reply::OK,
+            });
+        }
+        Reply::Array(replies)
+    }
+}
