@@ -62,8 +62,6 @@ pub enum Control {
     PubSub(PubSub),
     /// PROXY subcommand
     Proxy(Proxy),
-    /// The lines that a container answers to HELP.
-    Help(&'static [&'static str]),
 }
 
 /// The arguments of HELLO.

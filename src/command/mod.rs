@@ -49,6 +49,8 @@ pub enum Command {
     Together(Many),
     /// MULTI, EXEC, DISCARD, WATCH, UNWATCH
     Transaction(Transaction),
+    /// The text of a HELP subcommand.
+    Help(&'static [&'static str]),
     /// A command on all keys of all shards.
     Keyspace(Keyspace),
     /// A command on the connection or the server, not on data.
@@ -115,7 +117,10 @@ impl Command {
             }
             Command::MSet(pairs) => pairs.iter().for_each(|(key, _)| tell(key)),
             Command::Together(many) => many.keys(&mut |key, _| tell(key)),
-            Command::Transaction(_) | Command::Keyspace(_) | Command::Control(_) => {}
+            Command::Transaction(_)
+            | Command::Help(_)
+            | Command::Keyspace(_)
+            | Command::Control(_) => {}
         }
     }
 

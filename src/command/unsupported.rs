@@ -16,6 +16,7 @@ const REPLICATION: &str = "the shards are replicated by PostgreSQL's own means";
 const PERSISTENCE: &str = "every acknowledged write is on disk already";
 const SHUTDOWN: &str = "the proxy is stopped by SIGTERM";
 const MIGRATE: &str = "keys are where their MD5 puts them";
+const DUMPS: &str = "their format is that of Redis' own files; GET, PTTL and SET carry the same";
 const LOLWUT: &str = "there is no art";
 
 /// Names and reasons, sorted by name.
@@ -31,6 +32,7 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("bzmpop", SORTED_SETS),
     ("bzpopmax", SORTED_SETS),
     ("bzpopmin", SORTED_SETS),
+    ("dump", DUMPS),
     ("eval", SCRIPTS),
     ("eval_ro", SCRIPTS),
     ("evalsha", SCRIPTS),
@@ -89,6 +91,7 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("psync", REPLICATION),
     ("replconf", REPLICATION),
     ("replicaof", REPLICATION),
+    ("restore", DUMPS),
     ("restore-asking", CLUSTER),
     ("rpop", LISTS),
     ("rpoplpush", LISTS),

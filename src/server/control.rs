@@ -79,13 +79,13 @@ impl Server {
             } => self.channels.publish(kind, channel, message).await,
             Control::PubSub(subcommand) => self.channels.report(subcommand).await,
             Control::Proxy(subcommand) => self.proxy(subcommand).await,
-            Control::Help(lines) => {
-                Reply::Array(lines.iter().map(|line| Reply::Status(line)).collect())
-            }
             // These answer otherwise than with one reply; see `answer`.
-            Control::Monitor | Control::Subscription(_) => {
-                Reply::Error("ERR this command is not allowed in a transaction".into())
+            Control::Monitor => {
+                Reply::Error("ERR MONITOR isn't allowed for DENY BLOCKING client".into())
             }
+            Control::Subscription(_) => Reply::Error(
+                "ERR subscriptions can't be changed in a transaction of this proxy".into(),
+            ),
         }
     }
 

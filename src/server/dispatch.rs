@@ -16,7 +16,7 @@ use super::clients::Client;
 use super::control::refusal;
 use super::mailbox::{Ended, Mailbox};
 use super::segment::Segment;
-use super::session::Session;
+use super::session::{Session, help};
 use super::statistics::Statistics;
 use crate::command::{Command, Control, Rejection, Transaction};
 use crate::resp::{Args, Reply};
@@ -127,8 +127,12 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                     segment.finish(server, session, out).await?;
                     let reply = server.execute(client, session, execution).await;
                     out.push(&reply, session).await?;
+                    if session.is_closing {
+                        return Ok(false);
+                    }
                 }
             },
+            Command::Help(lines) => segment.push(help(lines)),
             Command::Control(Control::Ping(None)) if !session.is_restricted => {
                 segment.push(Reply::Status("PONG"));
             }

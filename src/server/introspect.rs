@@ -21,7 +21,7 @@ pub(super) fn command(introspect: Introspect) -> Reply {
         Introspect::Info(names) => Reply::Array(
             names
                 .iter()
-                .map(|name| find(name).map_or(Reply::Null, described))
+                .map(|name| find(name).map_or(Reply::NullArray, described))
                 .collect(),
         ),
         Introspect::Docs(names) if names.is_empty() => {

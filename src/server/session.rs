@@ -201,6 +201,11 @@ pub(super) fn authenticate(credentials: &Credentials) -> Result<(), Reply> {
     }
 }
 
+/// A help text, as containers answer it.
+pub(super) fn help(lines: &[&'static str]) -> Reply {
+    Reply::Array(lines.iter().map(|line| Reply::Status(line)).collect())
+}
+
 /// A copy that does not keep the read buffer alive.
 fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)

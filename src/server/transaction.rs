@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Server;
 use super::answer::{self, failed};
 use super::clients::Client;
-use super::session::Session;
+use super::session::{Session, help};
 use crate::command::{
     self, Command, Control, Keyspace, Many, Operation, Outcome, Rejection, Stamp,
 };
@@ -268,6 +268,8 @@ impl Server {
                     Box::pin(self.control(client, session, control)).await
                 }
                 Answer::Command(Command::Keyspace(keyspace)) => self.keyspace(keyspace).await,
+                Answer::Command(Command::Help(lines)) => help(lines),
+                // UNWATCH
                 Answer::Command(_) => Reply::OK,
             });
         }

@@ -80,54 +80,6 @@ fn what_is_unsupported_has_a_reason(setup: Setup) {
     );
 }
 
-/// To be served, and not yet.
-const PENDING: &[&str] = &[
-    "append",
-    "bitcount",
-    "bitfield",
-    "bitfield_ro",
-    "bitop",
-    "bitpos",
-    "copy",
-    "decr",
-    "decrby",
-    "discard",
-    "dump",
-    "exec",
-    "expireat",
-    "expiretime",
-    "getbit",
-    "getdel",
-    "getex",
-    "getrange",
-    "getset",
-    "incr",
-    "incrby",
-    "incrbyfloat",
-    "keys",
-    "lcs",
-    "msetnx",
-    "multi",
-    "object",
-    "pexpire",
-    "pexpireat",
-    "pexpiretime",
-    "randomkey",
-    "rename",
-    "renamenx",
-    "restore",
-    "scan",
-    "setbit",
-    "setnx",
-    "setrange",
-    "strlen",
-    "substr",
-    "touch",
-    "type",
-    "unwatch",
-    "watch",
-];
-
 #[test]
 fn every_command_of_redis_is_served_or_said_not_to_be() {
     let redis = RedisServer::start();
@@ -142,7 +94,6 @@ fn every_command_of_redis_is_served_or_said_not_to_be() {
     let served = COMMANDS.iter().map(|spec| spec.name);
     let known: BTreeSet<&str> = served
         .chain(UNSUPPORTED.iter().map(|(name, _)| *name))
-        .chain(PENDING.iter().copied())
         .collect();
     let unknown: Vec<&String> = names
         .iter()

@@ -106,7 +106,7 @@ pub(in crate::command) fn client(operands: &[Bytes]) -> Parsed {
         ("id", []) => Client::Id,
         ("getname", []) => Client::GetName,
         ("info", []) => Client::Info,
-        ("help", []) => return Ok(Command::Control(Control::Help(help::CLIENT))),
+        ("help", []) => return Ok(Command::Help(help::CLIENT)),
         ("setname", [name]) => Client::SetName(client_text(name, "names")?),
         ("setinfo", [option, value]) if is(option, "lib-name") => {
             Client::SetLibraryName(client_text(value, "lib-name")?)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::command::help;
 use crate::command::mutation::{Deadline, ExpireCondition, Mutation};
-use crate::command::{Command, Control, Many, Query, Rejection, Unit, wrong_arity};
+use crate::command::{Command, Many, Query, Rejection, Unit, wrong_arity};
 
 pub(in crate::command) fn exists(operands: &[Bytes]) -> Parsed {
     Ok(Command::Read(operands.into(), Query::Count))
@@ -168,7 +168,7 @@ pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
         "freq" => Query::Frequency,
         "idletime" => Query::IdleTime,
         "refcount" => Query::ReferenceCount,
-        "help" if rest.is_empty() => return Ok(Command::Control(Control::Help(help::OBJECT))),
+        "help" if rest.is_empty() => return Ok(Command::Help(help::OBJECT)),
         "help" => return Err(wrong_arity("object|help")),
         _ => return unknown_subcommand("OBJECT", operands.first().map_or(&b""[..], |name| name)),
     };

@@ -65,7 +65,7 @@ pub(in crate::command) fn pubsub(operands: &[Bytes]) -> Parsed {
         ("numsub", channels) => PubSub::Subscribers(ChannelKind::Channel, channels.to_vec()),
         ("shardnumsub", channels) => PubSub::Subscribers(ChannelKind::Shard, channels.to_vec()),
         ("numpat", []) => PubSub::Patterns,
-        ("help", []) => return Ok(Command::Control(Control::Help(help::PUBSUB))),
+        ("help", []) => return Ok(Command::Help(help::PUBSUB)),
         ("channels" | "shardchannels", _) => return misused_subcommand("PUBSUB", operands),
         ("numpat" | "help", _) => return Err(wrong_arity(&format!("pubsub|{name}"))),
         _ => return unknown_subcommand("PUBSUB", operands.first().map_or(&b""[..], |name| name)),

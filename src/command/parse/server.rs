@@ -1,6 +1,7 @@
 //! Commands on the server.
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
 use super::{
     Parsed, integer, integer_or_reject, is, misused_subcommand, reject, subcommand, syntax_error,
@@ -9,7 +10,7 @@ use super::{
 use crate::command::control::{
     Acl, CommandFilter, Config, Control, Introspect, Latency, Memory, Proxy, Slowlog,
 };
-use crate::command::{Command, Rejection, help, wrong_arity};
+use crate::command::{Command, Query, Rejection, help, wrong_arity};
 
 /// What a server that is not part of a Redis Cluster says.
 const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
@@ -35,7 +36,7 @@ pub(in crate::command) fn command(operands: &[Bytes]) -> Parsed {
         ("", []) if operands.is_empty() => Introspect::All,
         ("count", []) => Introspect::Count,
         ("list", options) => Introspect::List(command_filter(options)?),
-        ("help", []) => return control(Control::Help(help::COMMAND)),
+        ("help", []) => return Ok(Command::Help(help::COMMAND)),
         ("info", names) => Introspect::Info(names.to_vec()),
         ("docs", names) => Introspect::Docs(names.to_vec()),
         ("getkeys", [_, _, ..]) => Introspect::GetKeys(rest.to_vec()),
@@ -81,7 +82,7 @@ pub(in crate::command) fn config(operands: &[Bytes]) -> Parsed {
         }
         ("resetstat", []) => control(Control::Config(Config::ResetStatistics)),
         ("rewrite", []) => reject("ERR The server is running without a config file"),
-        ("help", []) => control(Control::Help(help::CONFIG)),
+        ("help", []) => Ok(Command::Help(help::CONFIG)),
         ("get" | "set" | "resetstat" | "rewrite" | "help", _) => wrong_arity_of("config", &name),
         _ => unknown("CONFIG", operands),
     }
@@ -179,7 +180,7 @@ pub(in crate::command) fn slowlog(operands: &[Bytes]) -> Parsed {
         },
         ("len", []) => Slowlog::Len,
         ("reset", []) => Slowlog::Reset,
-        ("help", []) => return control(Control::Help(help::SLOWLOG)),
+        ("help", []) => return Ok(Command::Help(help::SLOWLOG)),
         ("get", _) => return misused_subcommand("SLOWLOG", operands),
         ("len" | "reset" | "help", _) => return wrong_arity_of("slowlog", &name),
         _ => return unknown("SLOWLOG", operands),
@@ -196,7 +197,7 @@ pub(in crate::command) fn latency(operands: &[Bytes]) -> Parsed {
         ("histogram", commands) => Latency::Histogram(commands.to_vec()),
         ("graph", [event]) => Latency::Graph(event.clone()),
         ("doctor", []) => Latency::Doctor,
-        ("help", []) => return control(Control::Help(help::LATENCY)),
+        ("help", []) => return Ok(Command::Help(help::LATENCY)),
         ("latest" | "history" | "graph" | "doctor" | "help", _) => {
             return wrong_arity_of("latency", &name);
         }
@@ -212,13 +213,31 @@ pub(in crate::command) fn memory(operands: &[Bytes]) -> Parsed {
         ("doctor", []) => Memory::Doctor,
         ("purge", []) => Memory::Purge,
         ("malloc-stats", []) => Memory::AllocatorStats,
-        ("help", []) => return control(Control::Help(help::MEMORY)),
+        ("help", []) => return Ok(Command::Help(help::MEMORY)),
+        ("usage", [key, options @ ..]) => return memory_usage(key, options),
+        ("usage", []) => return wrong_arity_of("memory", &name),
         ("stats" | "doctor" | "purge" | "malloc-stats" | "help", _) => {
             return wrong_arity_of("memory", &name);
         }
         _ => return unknown("MEMORY", operands),
     };
     control(Control::Memory(memory))
+}
+
+/// SAMPLES is for values of many elements.
+fn memory_usage(key: &Bytes, options: &[Bytes]) -> Parsed {
+    for option in options.chunks(2) {
+        match option {
+            [name, count] if is(name, "samples") => {
+                if integer_or_reject(count)? < 0 {
+                    return syntax_error();
+                }
+            }
+            _ => return syntax_error(),
+        }
+    }
+    let query = Query::MemoryUsage(key.len());
+    Ok(Command::Read(smallvec![key.clone()], query))
 }
 
 pub(in crate::command) fn acl(operands: &[Bytes]) -> Parsed {
@@ -230,7 +249,7 @@ pub(in crate::command) fn acl(operands: &[Bytes]) -> Parsed {
         ("cat", []) => Acl::Categories(None),
         ("cat", [category]) => Acl::Categories(Some(category.clone())),
         ("getuser", [user]) => Acl::GetUser(user.clone()),
-        ("help", []) => return control(Control::Help(help::ACL)),
+        ("help", []) => return Ok(Command::Help(help::ACL)),
         ("cat", _) => return misused_subcommand("ACL", operands),
         ("whoami" | "list" | "users" | "getuser" | "help", _) => {
             return wrong_arity_of("acl", &name);
@@ -250,7 +269,7 @@ pub(in crate::command) fn module(operands: &[Bytes]) -> Parsed {
     let (name, rest) = subcommand(operands);
     match (name.as_str(), rest) {
         ("list", []) => control(Control::ModuleList),
-        ("help", []) => control(Control::Help(help::MODULE)),
+        ("help", []) => Ok(Command::Help(help::MODULE)),
         ("list" | "help", _) => wrong_arity_of("module", &name),
         ("load" | "loadex" | "unload", _) => reject(NO_MODULES),
         _ => unknown("MODULE", operands),
@@ -263,7 +282,7 @@ pub(in crate::command) fn proxy(operands: &[Bytes]) -> Parsed {
         ("shard", [key]) => Proxy::Shard(key.clone()),
         ("shards", []) => Proxy::Shards,
         ("unsupported", names) => Proxy::Unsupported(names.to_vec()),
-        ("help", []) => return control(Control::Help(help::PROXY)),
+        ("help", []) => return Ok(Command::Help(help::PROXY)),
         ("shard" | "shards" | "help", _) => return wrong_arity_of("proxy", &name),
         _ => return unknown("PROXY", operands),
     };
