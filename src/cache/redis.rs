@@ -23,6 +23,7 @@
 //! - **A server that is demoted answers nothing**: every step that counts on what it finds has a
 //!   write in it, which a replica refuses.
 
+pub(super) mod channels;
 mod clear;
 mod generation;
 mod lookups;

@@ -5,6 +5,7 @@
 pub mod bits;
 pub mod control;
 pub mod glob;
+mod help;
 mod integers;
 pub mod keyspace;
 pub mod lcs;
@@ -18,6 +19,7 @@ pub mod row;
 pub mod rows;
 pub mod table;
 pub mod transaction;
+pub mod unsupported;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -97,7 +99,7 @@ impl Command {
             .ok_or_else(|| Rejection::early("ERR empty command"))?;
         let spec = table::find(name).ok_or_else(|| unknown(name, operands))?;
         if !spec.accepts(args.len()) {
-            return Err(wrong_arity(spec.name));
+            return Err(Rejection::early(wrong_arity(spec.name).text));
         }
         match spec.parse {
             table::Parse::Plain(parse) => parse(operands),
@@ -122,6 +124,16 @@ impl Command {
         }
     }
 
+    /// Length of its longest key, in bytes.
+    pub fn longest_key(&self) -> usize {
+        if let Command::Read(keys, _) = self {
+            return keys.iter().map(Bytes::len).max().unwrap_or(0);
+        }
+        let mut longest = 0;
+        self.keys(&mut |key| longest = longest.max(key.len()));
+        longest
+    }
+
     /// Length of the longest value that it brings along, in bytes.
     pub fn longest_value(&self) -> usize {
         match self {
@@ -135,7 +147,7 @@ impl Command {
     }
 }
 
-/// The text of Redis 7, which shows the first arguments up to 128 bytes.
+/// The text of Redis 7, which shows the first arguments up to 128 bytes, each up to a NUL.
 fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
     let mut shown = String::new();
     for operand in operands {
@@ -144,17 +156,19 @@ fn unknown(name: &[u8], operands: &[Bytes]) -> Rejection {
         }
         let room = 128 - shown.len();
         let cut = &operand[..operand.len().min(room)];
-        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+        shown.push_str(&format!("'{}' ", parse::quoted(cut)));
     }
-    let name = &name[..name.len().min(128)];
+    let name = parse::quoted(&name[..name.len().min(128)]);
     Rejection::early(format!(
-        "ERR unknown command '{}', with args beginning with: {shown}",
-        String::from_utf8_lossy(name)
+        "ERR unknown command '{name}', with args beginning with: {shown}"
     ))
 }
 
+/// A number of words that the command, or a subcommand as `client|id`, does not take. What the table does
+/// not say is noticed when the command is executed; what subcommands take is in Redis' table.
 fn wrong_arity(name: &str) -> Rejection {
-    Rejection::early(format!(
-        "ERR wrong number of arguments for '{name}' command"
-    ))
+    Rejection {
+        text: format!("ERR wrong number of arguments for '{name}' command"),
+        is_early: name.contains('|'),
+    }
 }

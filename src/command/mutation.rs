@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::bits::field::{field, length_with};
+use super::bits::field::field;
 use super::bits::{self, FieldOperation};
 use super::integers::integer;
 use super::long_double::{self, LongDouble};
@@ -58,7 +58,7 @@ pub enum Mutation {
         /// What it becomes.
         bit: bool,
     },
-    /// BITFIELD with writes
+    /// BITFIELD with writes. Its fields begin within the longest value, and may end a word beyond.
     Fields(Vec<FieldOperation>),
 }
 
@@ -425,7 +425,12 @@ fn set_bit(offset: u64, bit: bool, row: Option<&Row>, context: &Context) -> (Eff
     if bits::length_with(offset) > context.value_max as u64 {
         return (Effect::Keep, Outcome::Failed(OFFSET.into()));
     }
-    let (value, before) = bits::set(row.map_or(&[], |row| &row.value), offset, bit);
+    let old = row.map_or(&[][..], |row| &row.value[..]);
+    let (value, before) = bits::set(old, offset, bit);
+    // What is the same is not written, and does not count for WATCH.
+    if row.is_some() && value == old {
+        return (Effect::Keep, Outcome::Integer(before.into()));
+    }
     let put = with_value(value.into(), row, context);
     (Effect::Put(put), Outcome::Integer(before.into()))
 }
@@ -435,10 +440,6 @@ fn set_fields(
     row: Option<&Row>,
     context: &Context,
 ) -> (Effect, Outcome) {
-    let length = length_with(operations).unwrap_or(0);
-    if length > context.value_max as u64 {
-        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
-    }
     let (value, numbers) = field(row.map_or(&[], |row| &row.value), operations);
     let effect = value.map_or(Effect::Keep, |value| {
         Effect::Put(with_value(value.into(), row, context))

@@ -8,6 +8,7 @@ mod expiry;
 pub(super) mod keys;
 pub(super) mod keyspace;
 pub(super) mod lcs;
+pub(super) mod pubsub;
 pub(super) mod server;
 pub(super) mod strings;
 pub(super) mod transaction;
@@ -28,11 +29,20 @@ fn syntax_error<T>() -> Result<T, Rejection> {
     reject("ERR syntax error")
 }
 
-fn shown(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(128)])
+/// A word as an error shows it: as C has it, up to a NUL.
+pub(super) fn quoted(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end])
 }
 
+/// The same, up to 128 bytes of it.
+fn shown(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    quoted(&bytes[..bytes.len().min(128)])
+}
+
+/// Whether an option is this one; as C has it, up to a NUL.
 fn is(word: &[u8], name: &str) -> bool {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
     word.eq_ignore_ascii_case(name.as_bytes())
 }
 
@@ -59,10 +69,38 @@ fn unknown_subcommand<T>(container: &str, subcommand: &[u8]) -> Result<T, Reject
     )))
 }
 
+/// A subcommand that is known, with arguments that it does not take.
+fn misused_subcommand<T>(container: &str, operands: &[Bytes]) -> Result<T, Rejection> {
+    reject(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        operands
+            .first()
+            .map_or_else(Default::default, |name| shown(name))
+    ))
+}
+
+/// A time to wait, in milliseconds.
+fn timeout_millis(bytes: &[u8]) -> Result<u64, Rejection> {
+    let millis = integer(bytes)
+        .ok_or_else(|| Rejection::late("ERR timeout is not an integer or out of range"))?;
+    u64::try_from(millis).map_err(|_| Rejection::late("ERR timeout is negative"))
+}
+
+/// A 32-bit integer: the number of a database.
+fn database(bytes: &[u8]) -> Result<i32, Rejection> {
+    i32::try_from(integer_or_reject(bytes)?).map_err(|_| {
+        Rejection::late(format!(
+            "ERR value is out of range, value must between {} and {}",
+            i32::MIN,
+            i32::MAX
+        ))
+    })
+}
+
 /// The first word in lower case, and the rest.
 fn subcommand(operands: &[Bytes]) -> (String, &[Bytes]) {
     match operands.split_first() {
-        Some((name, rest)) => (shown(name).to_ascii_lowercase(), rest),
+        Some((name, rest)) => (String::from_utf8_lossy(name).to_ascii_lowercase(), rest),
         None => (String::new(), operands),
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::Outcome;
 use super::mutation::{Context, Effect, Mutation, apply};
 use super::row::{Row, Stamp, Timestamp};
-use super::{Outcome, mutation};
 
 /// The keys of a transaction and their rows, which nobody else can change meanwhile.
 #[derive(Debug)]
@@ -109,9 +109,6 @@ impl Rows {
         let (effect, outcome) = apply(mutation, slot.row.as_ref(), &context);
         match effect {
             Effect::Keep => {}
-            Effect::Put(row) if row.value.len() > value_max && mutation.sets_value() => {
-                return Outcome::Failed(mutation::TOO_LONG.into());
-            }
             Effect::Put(row) => {
                 slot.row = Some(row);
                 slot.changed = true;

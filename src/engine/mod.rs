@@ -143,6 +143,11 @@ impl Engine {
         self.shards.routing().shard_of(key)
     }
 
+    /// The cache, whose channels are for messages between clients.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     /// The counters of this process.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

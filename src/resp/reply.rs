@@ -44,6 +44,8 @@ pub enum Reply {
     Map(Vec<(Reply, Reply)>),
     /// A set without order; a list in RESP2.
     Set(Vec<Reply>),
+    /// What nobody asked for: a message of a channel. A list in RESP2.
+    Push(Vec<Reply>),
     /// Text made to be read by people; a plain string in RESP2.
     Verbatim(String),
 }
@@ -69,6 +71,8 @@ impl Reply {
             (Reply::Set(items), Version::Resp2) => sequence(b'*', items, version, out),
             (Reply::Set(items), Version::Resp3) => sequence(b'~', items, version, out),
             (Reply::NullArray, Version::Resp2) => out.put_slice(b"*-1\r\n"),
+            (Reply::Push(items), Version::Resp2) => sequence(b'*', items, version, out),
+            (Reply::Push(items), Version::Resp3) => sequence(b'>', items, version, out),
             (Reply::Map(pairs), _) => map(pairs, version, out),
             // redis-protocol writes integers of 15 to 18 nines with a NUL at the end.
             (Reply::Integer(value), _) => header(b':', *value, out),
@@ -102,8 +106,10 @@ fn map(pairs: &[(Reply, Reply)], version: Version, out: &mut BytesMut) {
     }
 }
 
-/// An error is one line: a break in it would end the reply early and desynchronise the client.
+/// An error is one line: a break in it would end the reply early and desynchronise the client. As in
+/// Redis, breaks at its end go, and others become spaces.
 fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    let text = text.trim_end_matches(['\r', '\n']);
     if text.contains(['\r', '\n']) {
         text.replace(['\r', '\n'], " ").into()
     } else {
@@ -198,6 +204,11 @@ mod tests {
                 "%1\r\n$1\r\na\r\n:-1\r\n",
             ),
             (Reply::Set(vec![]), "*0\r\n", "~0\r\n"),
+            (
+                Reply::Push(vec![Reply::Null]),
+                "*1\r\n$-1\r\n",
+                ">1\r\n_\r\n",
+            ),
         ] {
             assert_eq!(bytes(&reply, Version::Resp2), resp2);
             assert_eq!(bytes(&reply, Version::Resp3), resp3);

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::mailbox::Mailbox;
+use crate::command::control::{ChannelKind, ClientKind};
 use crate::resp::Version;
 
 /// The connected clients.
@@ -18,15 +20,22 @@ pub(super) struct Clients {
     connected: Arc<Mutex<BTreeMap<u64, Arc<Client>>>>,
 }
 
-/// One connected client. Its connection is the only one that changes it.
+/// One connected client. Its connection is the only one that changes it; others put what they have for
+/// it into its mailbox.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: u64,
+    pub(super) mailbox: Mailbox,
     address: SocketAddr,
     local: SocketAddr,
     connected: Instant,
     /// Milliseconds after `connected` at which the last command came.
     active_millis: AtomicU64,
+    speaks_resp3: AtomicBool,
+    is_monitor: AtomicBool,
+    no_evict: AtomicBool,
+    /// How many channels, patterns and shard channels it is subscribed to.
+    subscriptions: [AtomicU32; 3],
     described: Mutex<Described>,
 }
 
@@ -36,7 +45,6 @@ pub(super) struct Described {
     pub(super) name: Bytes,
     pub(super) library_name: Bytes,
     pub(super) library_version: Bytes,
-    pub(super) version: Version,
     pub(super) last_command: &'static str,
 }
 
@@ -60,10 +68,15 @@ impl Clients {
     pub(super) fn register(&self, address: SocketAddr, local: SocketAddr) -> Registration {
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            mailbox: Mailbox::default(),
             address,
             local,
             connected: Instant::now(),
             active_millis: AtomicU64::new(0),
+            speaks_resp3: AtomicBool::new(false),
+            is_monitor: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            subscriptions: Default::default(),
             described: Mutex::default(),
         });
         self.connected
@@ -83,20 +96,40 @@ impl Clients {
             .len()
     }
 
+    /// How many `wanted` accepts.
+    pub(super) fn count_of(&self, wanted: impl Fn(&Client) -> bool) -> usize {
+        self.filtered(wanted).len()
+    }
+
     /// One line for each client that `wanted` accepts, by id.
     pub(super) fn list(&self, wanted: impl Fn(&Client) -> bool) -> String {
-        let clients: Vec<_> = self
-            .connected
+        let clients = self.filtered(wanted);
+        clients.iter().fold(String::new(), |mut list, client| {
+            list.push_str(&client.line());
+            list
+        })
+    }
+
+    /// Those that `wanted` accepts, by id.
+    pub(super) fn filtered(&self, wanted: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
+        self.connected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()
             .filter(|client| wanted(client))
             .cloned()
-            .collect();
-        clients.iter().fold(String::new(), |mut list, client| {
-            list.push_str(&client.line());
-            list
-        })
+            .collect()
+    }
+
+    /// Ends connections on which nothing came for so long; those that wait for what others send are
+    /// left.
+    pub(super) fn end_idle(&self, longest: Duration) {
+        let is_idle = |client: &Client| {
+            client.kind() == ClientKind::Normal && !client.is_monitor() && client.idle() > longest
+        };
+        for client in self.filtered(is_idle) {
+            client.mailbox.end();
+        }
     }
 }
 
@@ -110,33 +143,111 @@ impl Client {
         )
     }
 
-    /// Notes that a command has come.
-    pub(super) fn touch(&self, command: &'static str) {
-        let millis = self.connected.elapsed().as_millis();
+    /// Notes that a command has come, and returns the time.
+    pub(super) fn touch(&self, command: &'static str) -> Instant {
+        let now = Instant::now();
+        let millis = now.duration_since(self.connected).as_millis();
         self.active_millis
             .store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.describe(|described| described.last_command = command);
+        now
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn idle(&self) -> Duration {
+        let active = Duration::from_millis(self.active_millis.load(Ordering::Relaxed));
+        self.connected.elapsed().saturating_sub(active)
+    }
+
+    pub(super) fn version(&self) -> Version {
+        if self.speaks_resp3.load(Ordering::Relaxed) {
+            Version::Resp3
+        } else {
+            Version::Resp2
+        }
+    }
+
+    pub(super) fn set_version(&self, version: Version) {
+        let is_3 = version == Version::Resp3;
+        self.speaks_resp3.store(is_3, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_monitor(&self) -> bool {
+        self.is_monitor.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_monitor(&self, is_monitor: bool) {
+        self.is_monitor.store(is_monitor, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_no_evict(&self, is_on: bool) {
+        self.no_evict.store(is_on, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_subscriptions(&self, kind: ChannelKind, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.subscriptions[kind as usize].store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn subscriptions(&self, kind: ChannelKind) -> u32 {
+        self.subscriptions[kind as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_subscriber(&self) -> bool {
+        self.subscriptions
+            .iter()
+            .any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    pub(super) fn kind(&self) -> ClientKind {
+        if self.is_subscriber() {
+            ClientKind::PubSub
+        } else {
+            ClientKind::Normal
+        }
+    }
+
+    fn flags(&self) -> String {
+        let flags = [
+            (self.is_monitor(), 'O'),
+            (self.is_subscriber(), 'P'),
+            (self.no_evict.load(Ordering::Relaxed), 'e'),
+        ];
+        let set: String = flags
+            .iter()
+            .filter_map(|(is_set, flag)| is_set.then_some(*flag))
+            .collect();
+        if set.is_empty() { "N".to_owned() } else { set }
     }
 
     /// The fields that client tools look at, in Redis' order.
     pub(super) fn line(&self) -> String {
         let described = self.describe(|described| described.clone());
-        let age = self.connected.elapsed();
-        let active = std::time::Duration::from_millis(self.active_millis.load(Ordering::Relaxed));
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let mut line = String::new();
         // Writing to a String does not fail.
         let _ = writeln!(
             line,
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.address,
             self.local,
             text(&described.name),
-            age.as_secs(),
-            age.saturating_sub(active).as_secs(),
+            self.connected.elapsed().as_secs(),
+            self.idle().as_secs(),
+            self.flags(),
+            self.subscriptions(ChannelKind::Channel),
+            self.subscriptions(ChannelKind::Pattern),
+            self.subscriptions(ChannelKind::Shard),
             described.last_command,
-            described.version.number(),
+            self.version().number(),
             text(&described.library_name),
             text(&described.library_version),
         );

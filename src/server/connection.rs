@@ -9,10 +9,10 @@
 //! pipeline before they read; once [`OUT_MAX`] bytes wait, nothing more is read or handled until the
 //! client takes some.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 use super::Server;
 use super::clients::Registration;
 use super::dispatch::{self, OUT_MAX, Output, Request};
+use super::mailbox::Ended;
 use super::segment::Segment;
 use super::session::Session;
 use crate::buffers;
-use crate::resp::{Reply, Scanned, Scanner};
+use crate::command::table::{self, COMMANDS};
+use crate::resp::{ProtocolError, Reply, Scanned, Scanner};
 
 /// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
 /// for a client that fills it.
@@ -56,6 +58,12 @@ pub(super) struct Connection<'a, S> {
     /// Empty between two exchanges, as the segment is; kept for their memory.
     requests: Vec<Request>,
     segment: Segment,
+    /// The worker that serves it, for the statistics.
+    worker: usize,
+    /// What comes after the requests, if it can't be understood.
+    broken: Option<ProtocolError>,
+    /// What the mailbox wakes.
+    waker: Option<Waker>,
 }
 
 /// How the connection goes on after what was handled.
@@ -65,6 +73,8 @@ enum Next {
     Read,
     /// There may be more whole requests in the in buffer.
     Handle,
+    /// Requests wait for the end of CLIENT PAUSE.
+    Wait,
     Close,
 }
 
@@ -81,6 +91,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             output: BytesMut::new(),
             requests: Vec::new(),
             segment: Segment::default(),
+            worker: server.workers.current(),
+            broken: None,
+            waker: None,
         }
     }
 
@@ -109,54 +122,86 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Handles the whole requests of the in buffer, up to [`REQUESTS_MAX`].
     async fn handle(&mut self) -> io::Result<Next> {
         let requests = &mut self.requests;
-        let mut broken = None;
-        while requests.len() < REQUESTS_MAX {
+        while self.broken.is_none() && requests.len() < REQUESTS_MAX {
             match self.scanner.next(&mut self.input) {
                 Ok(Some(Scanned::Request(args))) => requests.push(Request::Words(args)),
                 Ok(Some(Scanned::TooLarge(text))) => requests.push(Request::Refused(text)),
                 Ok(None) => break,
-                Err(error) => {
-                    broken = Some(error);
-                    break;
-                }
+                Err(error) => self.broken = Some(error),
             }
         }
         let is_full = requests.len() == REQUESTS_MAX;
-        let client = &self.registration.client;
-        let mut output = Output {
-            stream: &mut self.stream,
-            buffer: &mut self.output,
-        };
-        let go_on = dispatch::execute(
-            self.server,
-            client,
-            &mut self.session,
-            requests,
-            &mut self.segment,
-            &mut output,
-        )
-        .await?;
-        if requests.capacity() > REQUESTS_KEEP_MAX {
-            *requests = Vec::new();
+        let admitted = self.server.pause.admitted(requests);
+        let is_paused = admitted < requests.len();
+        let go_on = self.execute(admitted).await?;
+        if is_paused {
+            return Ok(if go_on { Next::Wait } else { Next::Close });
+        }
+        if self.requests.capacity() > REQUESTS_KEEP_MAX {
+            self.requests = Vec::new();
         }
         if !go_on {
             return Ok(Next::Close);
         }
-        if let Some(error) = broken {
+        if let Some(error) = self.broken.take() {
             self.server.engine.metrics().protocol_errors.add(1);
-            tracing::debug!(client = client.id, %error, "broken frame");
+            tracing::debug!(client = self.registration.client.id, %error, "broken frame");
             Reply::Error(error.to_string()).encode(self.session.version, &mut self.output);
             return Ok(Next::Close);
         }
         Ok(if is_full { Next::Handle } else { Next::Read })
     }
 
+    /// Handles the first requests, and notes what is known of them afterwards. False if the connection
+    /// shall be closed.
+    async fn execute(&mut self, count: usize) -> io::Result<bool> {
+        let Self {
+            server,
+            registration,
+            ..
+        } = self;
+        let client = &registration.client;
+        let requests = &self.requests[..count];
+        let last = match requests.last() {
+            Some(Request::Words(words)) => words.first().and_then(|name| table::position(name)),
+            Some(Request::Refused(_)) => None,
+            None => return Ok(true),
+        };
+        let began = client.touch(last.map_or("", |at| COMMANDS[at].name));
+        server.engine.metrics().commands.add(count as u64);
+        let mut output = Output {
+            stream: &mut self.stream,
+            buffer: &mut self.output,
+            mailbox: &client.mailbox,
+            statistics: &server.statistics,
+        };
+        let (session, segment) = (&mut self.session, &mut self.segment);
+        let go_on =
+            dispatch::execute(server, client, session, requests, segment, &mut output).await?;
+        let took = began.elapsed();
+        server.statistics.note(self.worker, requests, last, took);
+        server.note_slow(client, requests, took);
+        if server.monitors.is_anybody_there() {
+            server.monitors.show(client, requests);
+        }
+        self.requests.drain(..count);
+        Ok(go_on)
+    }
+
     /// Writes what waits, and reads what comes if everything was handled. Returns once there is
     /// something to handle; true at the end of what the client sends.
     async fn exchange(&mut self, next: Next) -> io::Result<bool> {
         let room = self.room.max(self.scanner.wants().min(self.input.len()));
+        let server = self.server;
+        let mut pause = (next == Next::Wait).then(|| Box::pin(server.pause.wait()));
         poll_fn(|context| {
             buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
+            if self.look_into_mailbox(context)? {
+                buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
+            }
+            if let Some(pause) = &mut pause {
+                return pause.as_mut().poll(context).map(|()| Ok(false));
+            }
             if self.output.len() >= OUT_MAX {
                 return Poll::Pending;
             }
@@ -171,6 +216,30 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             })
         })
         .await
+    }
+
+    /// Takes what others have for this client, once what it had before has left; true if there was
+    /// something.
+    fn look_into_mailbox(&mut self, context: &mut Context<'_>) -> Result<bool, Ended> {
+        let mailbox = &self.registration.client.mailbox;
+        let waker = context.waker();
+        let is_known = self
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker));
+        if is_known && !mailbox.has_news() {
+            return Ok(false);
+        }
+        self.waker = Some(waker.clone());
+        mailbox.register(waker);
+        if mailbox.has_ended() {
+            return Err(Ended);
+        }
+        if !self.output.is_empty() {
+            return Ok(false);
+        }
+        mailbox.take(&mut self.output)?;
+        Ok(!self.output.is_empty())
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {

@@ -1,16 +1,24 @@
 //! From the requests of one buffer to their replies, in order: which commands go into a segment,
 //! and which wait for the one before.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_write_buf;
 
 use super::Server;
 use super::clients::Client;
+use super::control::refusal;
+use super::mailbox::{Ended, Mailbox};
 use super::segment::Segment;
 use super::session::{Session, help};
-use crate::command::{Command, Control, Rejection, Transaction, table};
+use super::statistics::Statistics;
+use crate::command::{Command, Control, Rejection, Transaction};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
 
@@ -29,23 +37,15 @@ pub(super) enum Request {
 /// Of `segment` only the memory is used.
 pub(super) async fn execute<S: AsyncWrite + Unpin>(
     server: &Server,
-    client: &Client,
+    client: &Arc<Client>,
     session: &mut Session,
-    requests: &mut Vec<Request>,
+    requests: &[Request],
     segment: &mut Segment,
     out: &mut Output<'_, S>,
 ) -> io::Result<bool> {
-    server.engine.metrics().commands.add(requests.len() as u64);
-    if let Some(Request::Words(words)) = requests.last() {
-        let name = words
-            .first()
-            .and_then(|name| table::find(name))
-            .map_or("", |spec| spec.name);
-        client.touch(name);
-    }
-    for request in requests.drain(..) {
+    for request in requests {
         let words = match request {
-            Request::Words(words) if is_http(&words) => {
+            Request::Words(words) if is_http(words) => {
                 tracing::warn!(
                     client = client.id,
                     "an HTTP request on the RESP port; closing"
@@ -55,22 +55,29 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
             }
             Request::Words(words) => words,
             Request::Refused(text) => {
-                let reply = session.transaction.refuse(text);
+                let reply = session.transaction.refuse(text.clone());
                 segment.push(reply);
                 continue;
             }
         };
         let value_max = server.settings.value_max;
-        let command =
-            Command::parse(&words, value_max).and_then(|command| within_limits(command, value_max));
-        if session.transaction.takes(&command) && !is_exec(&words) {
+        let refusal = match session.is_restricted {
+            true => refusal(client, words),
+            false => None,
+        };
+        let command = match refusal {
+            Some(text) => Err(Rejection::early(text)),
+            None => Command::parse(words, value_max)
+                .and_then(|command| within_limits(command, value_max)),
+        };
+        if session.transaction.takes(&command) && !is_exec(words) {
             let weight = words.iter().map(Bytes::len).sum();
             segment.push(session.transaction.queue(command, weight));
             continue;
         }
         let command = match command {
             Ok(command) => command,
-            Err(rejection) if rejection.is_early && is_exec(&words) => {
+            Err(rejection) if rejection.is_early && is_exec(words) => {
                 segment.push(session.transaction.abort(&rejection.text));
                 continue;
             }
@@ -120,20 +127,20 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                     segment.finish(server, session, out).await?;
                     let reply = server.execute(client, session, execution).await;
                     out.push(&reply, session).await?;
+                    if session.is_closing {
+                        return Ok(false);
+                    }
                 }
             },
             Command::Help(lines) => segment.push(help(lines)),
-            Command::Control(Control::Ping(None)) => {
+            Command::Control(Control::Ping(None)) if !session.is_restricted => {
                 segment.push(Reply::Status("PONG"));
             }
             // The others may look at the whole, or change how replies are written: what came before is
             // answered first.
             Command::Control(control) => {
                 segment.finish(server, session, out).await?;
-                let is_last = matches!(control, Control::Quit);
-                let reply = server.control(client, session, control).await;
-                out.push(&reply, session).await?;
-                if is_last {
+                if !server.answer(client, session, control, out).await? {
                     return Ok(false);
                 }
             }
@@ -164,8 +171,7 @@ fn is_exec(words: &[Bytes]) -> bool {
 
 /// A command whose keys and values are within their limits.
 fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejection> {
-    let mut longest_key = 0;
-    command.keys(&mut |key| longest_key = longest_key.max(key.len()));
+    let longest_key = command.longest_key();
     if longest_key > KEY_MAX {
         return Err(Rejection::early(format!(
             "ERR a key of {longest_key} bytes is over the limit of {KEY_MAX} bytes; nothing was done"
@@ -184,14 +190,35 @@ fn within_limits(command: Command, value_max: usize) -> Result<Command, Rejectio
 pub(super) struct Output<'a, S> {
     pub(super) stream: &'a mut S,
     pub(super) buffer: &'a mut BytesMut,
+    pub(super) mailbox: &'a Mailbox,
+    pub(super) statistics: &'a Statistics,
 }
 
 impl<S: AsyncWrite + Unpin> Output<'_, S> {
-    /// Appends a reply; waits for the client to read if too much waits for it already.
+    /// Appends a reply, unless the client wants none; waits for the client to read if too much waits
+    /// for it already.
     pub(super) async fn push(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
+        if let Reply::Error(text) = reply {
+            self.statistics.note_error(text);
+        }
+        if !session.replies.is_next_sent() {
+            return Ok(());
+        }
+        self.write(reply, session).await
+    }
+
+    /// As [`push`](Output::push), but for what the client always wants.
+    pub(super) async fn write(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
         reply.encode(session.version, self.buffer);
         while self.buffer.len() >= OUT_MAX {
-            if self.stream.write_buf(self.buffer).await? == 0 {
+            let written = poll_fn(|context| {
+                self.mailbox.register(context.waker());
+                if self.mailbox.has_ended() {
+                    return Poll::Ready(Err(Ended.into()));
+                }
+                poll_write_buf(Pin::new(&mut *self.stream), context, self.buffer)
+            });
+            if written.await? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }

@@ -1,15 +1,26 @@
 //! The RESP port: listener, connections, and what commands answer.
 
+mod acl;
 mod answer;
 mod clients;
+mod config;
 mod connection;
 mod control;
 mod dispatch;
 mod info;
 mod introspect;
 mod keyspace;
+mod latency;
+mod mailbox;
+mod memory;
+mod monitor;
+mod pause;
+mod proxy;
+mod pubsub;
 mod segment;
 mod session;
+mod slowlog;
+mod statistics;
 mod together;
 mod transaction;
 
@@ -17,16 +28,29 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::resp::Limits;
 use crate::workers::Workers;
 
-use clients::Clients;
+use clients::{Client, Clients};
+use config::Adjustable;
+use dispatch::Request;
+use info::Identity;
+use latency::LatencyMonitor;
+use monitor::Monitors;
+use pause::Pause;
+use pubsub::PubSub;
+use slowlog::SlowLog;
+use statistics::Statistics;
 
 /// Everything that connections share.
 #[derive(Debug)]
@@ -35,7 +59,14 @@ pub struct Server {
     settings: Settings,
     workers: Workers,
     clients: Clients,
-    started: std::time::Instant,
+    identity: Identity,
+    config: Adjustable,
+    pause: Pause,
+    monitors: Monitors,
+    channels: Arc<PubSub>,
+    slowlog: SlowLog,
+    latencies: LatencyMonitor,
+    statistics: Statistics,
 }
 
 /// Bounds and facts of the RESP port.
@@ -63,11 +94,18 @@ impl Server {
     /// A server that is not listening yet.
     pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
         Self {
-            engine,
             settings,
-            workers,
             clients: Clients::default(),
-            started: std::time::Instant::now(),
+            identity: Identity::new(),
+            config: Adjustable::default(),
+            pause: Pause::default(),
+            monitors: Monitors::default(),
+            channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
+            slowlog: SlowLog::default(),
+            latencies: LatencyMonitor::default(),
+            statistics: Statistics::new(workers.runtimes().len()),
+            engine,
+            workers,
         }
     }
 
@@ -76,10 +114,16 @@ impl Server {
     pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
+                _ = second.tick() => {
+                    self.each_second();
+                    continue;
+                }
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
@@ -108,6 +152,26 @@ impl Server {
         drop(listener);
         connections.close();
         connections.wait().await;
+        self.channels.stop();
+    }
+
+    fn each_second(&self) {
+        self.identity.sample(self.engine.metrics().commands.get());
+        if let Some(longest) = self.config.timeout() {
+            self.clients.end_idle(longest);
+        }
+    }
+
+    /// Notes requests that took long, if that is what they did.
+    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration) {
+        if self.config.slow().is_some_and(|slow| took >= slow) {
+            let entries_max = self.config.slowlog_entries_max();
+            self.slowlog.note(client, requests, took, entries_max);
+        }
+        let threshold = self.config.latency_threshold_millis();
+        if threshold > 0 && took.as_millis() as i64 >= threshold {
+            self.latencies.note(took);
+        }
     }
 
     async fn serve(
@@ -121,11 +185,19 @@ impl Server {
         stream.set_nodelay(true)?;
         self.engine.metrics().connections.add(1);
         let local = stream.local_addr()?;
-        let client = self.clients.register(address, local);
-        connection::Connection::new(self, stream, client)
+        let registration = self.clients.register(address, local);
+        let client = Arc::clone(&registration.client);
+        let served = connection::Connection::new(self, stream, registration)
             .run(stop)
-            .await
+            .await;
+        self.forget(&client).await;
+        served
     }
+}
+
+/// The row of the command that a request names.
+fn spec_of(words: &[Bytes]) -> Option<&'static Spec> {
+    words.first().and_then(|name| table::find(name))
 }
 
 async fn turn_away(stream: TcpStream) {

@@ -268,6 +268,10 @@ impl Reading<'_> {
 
 impl Server {
     fn read_reply(&self, query: &Query, keys: &[Bytes], found: &[Result<Found, Error>]) -> Reply {
+        // The most frequent by far.
+        if let (Query::Value, [Ok(found)]) = (query, found) {
+            return Reply::bulk_or_null(found.row.as_ref().map(|row| row.value.clone()));
+        }
         if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
             return failed(error);
         }

@@ -1,11 +1,14 @@
 //! What a connection remembers between commands, and the commands that are about it.
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use bytes::Bytes;
 
 use super::Server;
 use super::clients::Client as Connected;
 use super::transaction::Transaction;
-use crate::command::control::{Client, ClientFilter, Credentials, Hello};
+use crate::command::control::{Client, ClientFilter, Credentials, Hello, KillFilter, ReplyMode};
 use crate::resp::{Reply, Version};
 
 /// The version of Redis whose behaviour is followed. Clients choose features by it.
@@ -16,6 +19,42 @@ pub(super) const REDIS_VERSION: &str = "7.0.15";
 pub(super) struct Session {
     pub(super) version: Version,
     pub(super) transaction: Transaction,
+    pub(super) replies: Replies,
+    /// It is subscribed to something, or a monitor: some commands are refused.
+    pub(super) is_restricted: bool,
+    /// The connection is closed after the reply.
+    pub(super) is_closing: bool,
+}
+
+/// CLIENT REPLY: how many replies are to be left out.
+#[derive(Debug, Default)]
+pub(super) struct Replies(AtomicU8);
+
+impl Replies {
+    const NONE: u8 = u8::MAX;
+
+    fn set(&self, mode: ReplyMode) {
+        let left_out = match mode {
+            ReplyMode::On => 0,
+            ReplyMode::Off => Self::NONE,
+            // This one as well.
+            ReplyMode::Skip if self.0.load(Ordering::Relaxed) == 0 => 2,
+            ReplyMode::Skip => return,
+        };
+        self.0.store(left_out, Ordering::Relaxed);
+    }
+
+    /// Whether the next reply is sent.
+    pub(super) fn is_next_sent(&self) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => true,
+            Self::NONE => false,
+            left_out => {
+                self.0.store(left_out - 1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
 }
 
 impl Session {
@@ -32,12 +71,10 @@ impl Session {
             Some(_) => self.version = Version::Resp2,
             None => {}
         }
-        client.describe(|described| {
-            described.version = self.version;
-            if let Some(name) = hello.name {
-                described.name = own(&name);
-            }
-        });
+        client.set_version(self.version);
+        if let Some(name) = hello.name {
+            client.describe(|described| described.name = own(&name));
+        }
         Reply::Map(vec![
             (Reply::text("server"), Reply::text("redis")),
             (Reply::text("version"), Reply::text(REDIS_VERSION)),
@@ -52,15 +89,14 @@ impl Session {
     /// RESET: as if the client had just connected.
     pub(super) fn reset(&mut self, client: &Connected) -> Reply {
         *self = Session::default();
-        client.describe(|described| {
-            described.version = self.version;
-            described.name = Bytes::new();
-        });
+        client.set_version(self.version);
+        client.set_no_evict(false);
+        client.describe(|described| described.name = Bytes::new());
         Reply::Status("RESET")
     }
 
-    /// CLIENT and its subcommands.
-    pub(super) fn client(&self, server: &Server, client: &Connected, command: Client) -> Reply {
+    /// CLIENT and its subcommands. <https://redis.io/docs/latest/commands/?group=connection>
+    pub(super) fn client(&mut self, server: &Server, client: &Connected, command: Client) -> Reply {
         match command {
             Client::Id => Reply::Integer(client.id as i64),
             Client::GetName => {
@@ -83,30 +119,72 @@ impl Session {
             Client::List(filter) => Reply::Verbatim(server.clients.list(|other| match &filter {
                 ClientFilter::All => true,
                 ClientFilter::Ids(ids) => ids.contains(&(other.id as i64)),
-                ClientFilter::Nothing => false,
+                ClientFilter::Kind(kind) => other.kind() == *kind,
             })),
-            Client::Help => help(&[
-                "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                "GETNAME",
-                "    Return the name of the current connection.",
-                "ID",
-                "    Return the ID of the current connection.",
-                "INFO",
-                "    Return information about the current client connection.",
-                "LIST [options ...]",
-                "    Return information about client connections. Options:",
-                "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-                "      Return clients of specified type.",
-                "    * ID <client id> [<client id> ...]",
-                "      Return clients of specified IDs.",
-                "SETINFO <LIB-NAME|LIB-VER> <value>",
-                "    Set the client library's name or version.",
-                "SETNAME <name>",
-                "    Assign the name <name> to the current connection.",
-                "HELP",
-                "    Print this help.",
+            Client::KillAddress(address) => {
+                let filter = KillFilter {
+                    address: Some(address),
+                    with_me: true,
+                    ..KillFilter::default()
+                };
+                match self.kill(server, client, &filter) {
+                    0 => Reply::Error("ERR No such client".into()),
+                    _ => Reply::OK,
+                }
+            }
+            Client::Kill(filter) => Reply::Integer(self.kill(server, client, &filter) as i64),
+            Client::Pause {
+                millis,
+                writes_only,
+            } => {
+                server.pause.begin(millis, writes_only);
+                Reply::OK
+            }
+            Client::Unpause => {
+                server.pause.end();
+                Reply::OK
+            }
+            Client::Reply(mode) => {
+                self.replies.set(mode);
+                Reply::OK
+            }
+            Client::NoEvict(is_on) => {
+                client.set_no_evict(is_on);
+                Reply::OK
+            }
+            Client::NoTouch | Client::TrackingOff => Reply::OK,
+            Client::TrackingInfo => Reply::Map(vec![
+                (Reply::text("flags"), Reply::Set(vec![Reply::text("off")])),
+                (Reply::text("redirect"), Reply::Integer(-1)),
+                (Reply::text("prefixes"), Reply::Array(Vec::new())),
             ]),
+            Client::GetRedirection => Reply::Integer(-1),
+            Client::Unblock => Reply::Integer(0),
         }
+    }
+
+    /// Ends connections; how many. This one ends after its reply.
+    fn kill(&mut self, server: &Server, client: &Connected, filter: &KillFilter) -> usize {
+        let is = |wanted: &Option<Bytes>, address: SocketAddr| {
+            let is_same = |wanted: &Bytes| **wanted == *address.to_string().as_bytes();
+            wanted.as_ref().is_none_or(is_same)
+        };
+        let is_meant = |other: &Connected| {
+            (filter.with_me || other.id != client.id)
+                && filter.id.is_none_or(|id| id == other.id)
+                && filter.kind.is_none_or(|kind| kind == other.kind())
+                && is(&filter.address, other.address())
+                && is(&filter.local_address, other.local_address())
+        };
+        let meant = server.clients.filtered(is_meant);
+        for other in &meant {
+            if other.id == client.id {
+                self.is_closing = true;
+            } else {
+                other.mailbox.end();
+            }
+        }
+        meant.len()
     }
 }
 

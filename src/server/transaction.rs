@@ -4,6 +4,8 @@
 //! Commands on data become one operation, which the shard does as one transaction. What else was
 //! queued is answered when EXEC is, and has no part in that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Server;
@@ -79,9 +81,10 @@ impl Transaction {
         };
         let refusal = match &command {
             Err(rejection) if rejection.is_early => Some(rejection.text.clone()),
-            Ok(Command::Keyspace(Keyspace::Flush)) => {
-                Some("ERR Command not allowed inside a transaction".to_owned())
-            }
+            Ok(
+                Command::Keyspace(Keyspace::Flush)
+                | Command::Control(Control::Monitor | Control::Subscription(_)),
+            ) => Some("ERR Command not allowed inside a transaction".to_owned()),
             _ if queue.weight.saturating_add(weight) > QUEUE_MAX => Some(format!(
                 "ERR the transaction is over the limit of {QUEUE_MAX} bytes; nothing will be done"
             )),
@@ -240,7 +243,7 @@ impl Server {
     /// EXEC of more than data commands on one shard: what comes before it has been answered.
     pub(super) async fn execute(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         session: &mut Session,
         execution: Execution,
     ) -> Reply {
@@ -266,6 +269,7 @@ impl Server {
                 }
                 Answer::Command(Command::Keyspace(keyspace)) => self.keyspace(keyspace).await,
                 Answer::Command(Command::Help(lines)) => help(lines),
+                // UNWATCH
                 Answer::Command(_) => Reply::OK,
             });
         }

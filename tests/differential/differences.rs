@@ -48,7 +48,7 @@ const fn difference(reason: &'static str, after: After, applies: fn(&Pair) -> bo
 }
 
 /// All of them.
-pub static DIFFERENCES: [Difference; 4] = [
+pub static DIFFERENCES: [Difference; 9] = [
     difference(
         "without two-phase commit, what needs keys of several shards at once is refused",
         After::Apart,
@@ -96,6 +96,64 @@ pub static DIFFERENCES: [Difference; 4] = [
             is_refused
                 && pair.reference.error().is_none()
                 && pair.words.iter().any(|word| is_near_overflow(word))
+        },
+    ),
+    difference(
+        "an error is text: of a word that is quoted in it, what is not UTF-8 is shown as U+FFFD",
+        After::Same,
+        |pair| {
+            let is_shown =
+                |error: &[u8]| error.windows(3).any(|three| three == "\u{fffd}".as_bytes());
+            let has_bytes = |error: &[u8]| std::str::from_utf8(error).is_err();
+            pair.ours.error().is_some_and(is_shown) && pair.reference.error().is_some_and(has_bytes)
+        },
+    ),
+    difference(
+        "LCS is bounded by its work, 2^27 steps, and not by the memory that Redis would take",
+        After::Same,
+        |pair| {
+            let is_refused = |error: &[u8]| error.starts_with(b"ERR Insufficient memory");
+            name(pair.words) == "lcs"
+                && pair.reference.error().is_some_and(is_refused)
+                && pair.ours.error().is_none()
+        },
+    ),
+    difference(
+        "a transaction is one of rows: what removes all keys of all shards has no place in it",
+        After::Apart,
+        |pair| {
+            let is_refused =
+                |error: &[u8]| error == b"ERR Command not allowed inside a transaction";
+            name(pair.words).starts_with("flush") && pair.ours.error().is_some_and(is_refused)
+        },
+    ),
+    difference(
+        "what goes through all keys is answered when the transaction is over, and has no part in it",
+        After::Same,
+        |pair| {
+            let is_exec = name(pair.words) == "exec";
+            let all_keys = ["keys", "scan", "randomkey", "dbsize"];
+            let has_both = pair.queued.len() > 1
+                && pair
+                    .queued
+                    .iter()
+                    .any(|words| all_keys.contains(&name(words).as_str()));
+            is_exec && has_both && pair.reference.items().is_some() && pair.ours.items().is_some()
+        },
+    ),
+    difference(
+        "OBJECT tells what Redis would choose for the value if it were set, not what became of it, and no idle time",
+        After::Same,
+        |pair| {
+            let words = |word: &Vec<u8>| {
+                ["encoding", "refcount", "idletime"]
+                    .iter()
+                    .any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+            };
+            let is_object = |command: &[Vec<u8>]| {
+                name(command) == "object" && command.get(1).is_some_and(words)
+            };
+            is_object(pair.words) && pair.ours.error().is_none() && pair.reference.error().is_none()
         },
     ),
 ];
@@ -146,4 +204,52 @@ fn is_near_overflow(word: &[u8]) -> bool {
         .ok()
         .and_then(|text| text.parse::<i64>().ok());
     number.is_some_and(|number| number >= near || (near / 1000..=i64::MAX / 1000).contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::key_on;
+
+    fn pair(words: &[&str], reference: &str, ours: &str, backend: Backend) -> Option<After> {
+        let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let (reference, ours) = (Frame::of(reference), Frame::of(ours));
+        let pair = Pair {
+            backend,
+            words: &words,
+            queued: &[],
+            reference: &reference,
+            ours: &ours,
+            absent_throughout: &[],
+        };
+        let known = DIFFERENCES.iter().find(|known| (known.applies)(&pair));
+        known.map(|known| known.after)
+    }
+
+    #[test]
+    fn only_what_really_is_on_several_shards_may_be_refused() {
+        let refusal = "-CROSSSHARD no\r\n";
+        let apart: Vec<String> = (0..SHARDS)
+            .map(|shard| key_on(shard, SHARDS, "k"))
+            .collect();
+        let together = ["rename", &apart[0], &apart[0]];
+        let apart = ["rename", &apart[0], &apart[1]];
+        let answer = |words: &[&str], backend| pair(words, "+OK\r\n", refusal, backend);
+        assert_eq!(answer(&apart, Backend::Embedded), Some(After::Apart));
+        assert_eq!(answer(&apart, Backend::Postgres), None);
+        assert_eq!(answer(&together, Backend::Embedded), None);
+        assert_eq!(
+            pair(&apart, "+OK\r\n", "-ERR no\r\n", Backend::Embedded),
+            None
+        );
+    }
+
+    #[test]
+    fn only_far_deadlines_may_be_cut() {
+        let answer = |reference, ours| pair(&["PTTL", "k"], reference, ours, Backend::Postgres);
+        let cut = ":4611686018427386\r\n";
+        assert_eq!(answer(":7999999999999998\r\n", cut), Some(After::Same));
+        assert_eq!(answer(":1000000\r\n", cut), None);
+        assert_eq!(answer(":7999999999999998\r\n", ":-1\r\n"), None);
+    }
 }

@@ -186,7 +186,7 @@ impl Sessions<'_> {
         self.servers
             .count(name(command), reference.error().is_some());
         let queued = self.note(connection, command, &reference)?;
-        let absent_throughout = self.absent_throughout(connection, command)?;
+        let absent_throughout = self.absent_throughout(connection, command, &reference)?;
         let pair = Pair {
             backend: self.servers.backend,
             words: command,
@@ -298,9 +298,14 @@ impl Sessions<'_> {
         &mut self,
         connection: usize,
         command: &Sent,
+        reference: &Frame,
     ) -> Result<Vec<Vec<u8>>, String> {
+        // EXEC without MULTI leaves what is watched as it is.
+        let is_done = reference
+            .error()
+            .is_none_or(|error| !error.starts_with(b"ERR"));
         let ends_watch = ["exec", "discard", "unwatch", "reset"].contains(&&*name(command));
-        if !ends_watch || self.sessions[connection].queued.is_some() {
+        if !ends_watch || !is_done || self.sessions[connection].queued.is_some() {
             return Ok(Vec::new());
         }
         let keys = std::mem::take(&mut self.sessions[connection].watched_absent);

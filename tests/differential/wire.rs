@@ -11,6 +11,17 @@ use crate::harness::DEADLINE;
 pub struct Frame(Vec<u8>);
 
 impl Frame {
+    /// A reply that a test makes up.
+    #[cfg(test)]
+    pub fn of(bytes: &str) -> Frame {
+        assert_eq!(
+            frame_end(bytes.as_bytes(), 0),
+            Some(bytes.len()),
+            "one reply"
+        );
+        Frame(bytes.into())
+    }
+
     /// An error's whole line, without the `-`.
     pub fn error(&self) -> Option<&[u8]> {
         self.line(b'-')

@@ -88,7 +88,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn open(address: &ConnectionAddr) -> io::Result<Box<dyn Stream>> {
+pub(super) async fn open(address: &ConnectionAddr) -> io::Result<Box<dyn Stream>> {
     Ok(match address {
         ConnectionAddr::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 
 use super::{
-    Parsed, integer, is, one_key, reject, shown, subcommand, syntax_error, unknown_subcommand,
+    Parsed, database, integer, integer_or_reject, is, misused_subcommand, one_key, quoted, reject,
+    shown, subcommand, syntax_error, timeout_millis, unknown_subcommand,
 };
-use crate::command::control::{Client, ClientFilter, Control, Credentials, Hello};
-use crate::command::{Command, Rejection, wrong_arity};
+use crate::command::control::{
+    Client, ClientFilter, ClientKind, Control, Credentials, Hello, KillFilter, ReplyMode,
+};
+use crate::command::{Command, Rejection, help, wrong_arity};
 
 pub(in crate::command) fn ping(operands: &[Bytes]) -> Parsed {
     match operands {
@@ -31,10 +34,9 @@ pub(in crate::command) fn reset(_operands: &[Bytes]) -> Parsed {
 }
 
 pub(in crate::command) fn select(operands: &[Bytes]) -> Parsed {
-    match operands.first().map(|index| integer(index)) {
-        Some(Some(0)) => Ok(Command::Control(Control::Select)),
-        Some(Some(_)) => reject("ERR DB index is out of range"),
-        _ => reject("ERR value is not an integer or out of range"),
+    match operands {
+        [index] if database(index)? == 0 => Ok(Command::Control(Control::Select)),
+        _ => reject("ERR DB index is out of range"),
     }
 }
 
@@ -80,7 +82,7 @@ pub(in crate::command) fn hello(operands: &[Bytes]) -> Parsed {
             [option, ..] => {
                 return reject(format!(
                     "ERR Syntax error in HELLO option '{}'",
-                    shown(option)
+                    quoted(option)
                 ));
             }
         };
@@ -104,7 +106,7 @@ pub(in crate::command) fn client(operands: &[Bytes]) -> Parsed {
         ("id", []) => Client::Id,
         ("getname", []) => Client::GetName,
         ("info", []) => Client::Info,
-        ("help", []) => Client::Help,
+        ("help", []) => return Ok(Command::Help(help::CLIENT)),
         ("setname", [name]) => Client::SetName(client_text(name, "names")?),
         ("setinfo", [option, value]) if is(option, "lib-name") => {
             Client::SetLibraryName(client_text(value, "lib-name")?)
@@ -116,36 +118,125 @@ pub(in crate::command) fn client(operands: &[Bytes]) -> Parsed {
             return reject(format!("ERR Unrecognized option '{}'", shown(option)));
         }
         ("list", options) => Client::List(client_filter(options)?),
-        ("id" | "getname" | "info" | "help" | "setname" | "setinfo", _) => {
-            return Err(wrong_arity(&format!("client|{name}")));
+        ("kill", [address]) => Client::KillAddress(address.clone()),
+        ("kill", [_, _, ..]) => Client::Kill(kill_filter(rest)?),
+        ("pause", [timeout]) => pause(timeout, false)?,
+        ("pause", [timeout, mode]) if is(mode, "write") => pause(timeout, true)?,
+        ("pause", [timeout, mode]) if is(mode, "all") => pause(timeout, false)?,
+        ("pause", [_, _]) => return reject("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        ("unpause", []) => Client::Unpause,
+        ("reply", [mode]) if is(mode, "on") => Client::Reply(ReplyMode::On),
+        ("reply", [mode]) if is(mode, "off") => Client::Reply(ReplyMode::Off),
+        ("reply", [mode]) if is(mode, "skip") => Client::Reply(ReplyMode::Skip),
+        ("no-evict", [mode]) => Client::NoEvict(on_or_off(mode)?),
+        ("no-touch", [mode]) => {
+            on_or_off(mode)?;
+            Client::NoTouch
         }
+        ("tracking", [mode, ..]) if on_or_off(mode)? => return reject(NO_TRACKING),
+        ("tracking", [_]) => Client::TrackingOff,
+        ("tracking", [_, ..]) | ("reply", [_]) => return syntax_error(),
+        ("trackinginfo", []) => Client::TrackingInfo,
+        ("getredir", []) => Client::GetRedirection,
+        ("caching", [_]) => return reject(NOT_TRACKING),
+        ("unblock", [id]) => unblock(id)?,
+        ("unblock", [id, reason]) if is(reason, "timeout") || is(reason, "error") => unblock(id)?,
+        ("unblock", [_, _]) => {
+            return reject("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        }
+        ("pause", [_, _, ..]) | ("unblock", [_, ..]) => {
+            return misused_subcommand("CLIENT", operands);
+        }
+        (
+            "id" | "getname" | "info" | "help" | "setname" | "setinfo" | "kill" | "pause"
+            | "unpause" | "reply" | "no-evict" | "no-touch" | "tracking" | "trackinginfo"
+            | "getredir" | "caching" | "unblock",
+            _,
+        ) => return Err(wrong_arity(&format!("client|{name}"))),
         _ => return unknown_subcommand("CLIENT", operands.first().map_or(&b""[..], |name| name)),
     };
     Ok(Command::Control(Control::Client(client)))
 }
 
+/// Redis' own words for a connection that does not track.
+const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+
+const NO_TRACKING: &str = "ERR CLIENT TRACKING is not served: the proxy does not tell clients which keys change; read without a cache of your own";
+
+fn on_or_off(mode: &[u8]) -> Result<bool, Rejection> {
+    match mode {
+        mode if is(mode, "on") => Ok(true),
+        mode if is(mode, "off") => Ok(false),
+        _ => syntax_error(),
+    }
+}
+
+fn pause(timeout: &[u8], writes_only: bool) -> Result<Client, Rejection> {
+    Ok(Client::Pause {
+        millis: timeout_millis(timeout)?,
+        writes_only,
+    })
+}
+
+/// Nobody waits for a key here, so nobody can be woken; the id is looked at all the same.
+fn unblock(id: &[u8]) -> Result<Client, Rejection> {
+    integer_or_reject(id).map(|_| Client::Unblock)
+}
+
 fn client_filter(options: &[Bytes]) -> Result<ClientFilter, Rejection> {
     match options {
         [] => Ok(ClientFilter::All),
-        [option, kind] if is(option, "type") => match kind {
-            kind if is(kind, "normal") => Ok(ClientFilter::All),
-            kind if ["master", "replica", "slave", "pubsub"]
-                .iter()
-                .any(|name| is(kind, name)) =>
-            {
-                Ok(ClientFilter::Nothing)
-            }
-            other => reject(format!("ERR Unknown client type '{}'", shown(other))),
-        },
+        [option, kind] if is(option, "type") => client_kind(kind).map(ClientFilter::Kind),
         [option, ids @ ..] if is(option, "id") && !ids.is_empty() => ids
             .iter()
-            .map(|id| {
-                integer(id)
-                    .filter(|id| *id > 0)
-                    .ok_or_else(|| Rejection::late("ERR Invalid client ID"))
-            })
+            .map(|id| integer(id).ok_or_else(|| Rejection::late("ERR Invalid client ID")))
             .collect::<Result<_, _>>()
             .map(ClientFilter::Ids),
         _ => syntax_error(),
+    }
+}
+
+fn client_kind(kind: &[u8]) -> Result<ClientKind, Rejection> {
+    [
+        ("normal", ClientKind::Normal),
+        ("pubsub", ClientKind::PubSub),
+        ("master", ClientKind::Replication),
+        ("replica", ClientKind::Replication),
+        ("slave", ClientKind::Replication),
+    ]
+    .into_iter()
+    .find_map(|(name, found)| is(kind, name).then_some(found))
+    .ok_or_else(|| Rejection::late(format!("ERR Unknown client type '{}'", shown(kind))))
+}
+
+fn kill_filter(options: &[Bytes]) -> Result<KillFilter, Rejection> {
+    let mut filter = KillFilter::default();
+    let (pairs, rest) = options.as_chunks::<2>();
+    for [option, value] in pairs {
+        match option {
+            option if is(option, "id") => {
+                let id = integer(value).and_then(|id| u64::try_from(id).ok());
+                filter.id =
+                    Some(id.filter(|id| *id > 0).ok_or_else(|| {
+                        Rejection::late("ERR client-id should be greater than 0")
+                    })?);
+            }
+            option if is(option, "type") => filter.kind = Some(client_kind(value)?),
+            option if is(option, "addr") => filter.address = Some(value.clone()),
+            option if is(option, "laddr") => filter.local_address = Some(value.clone()),
+            // The one user there is.
+            option if is(option, "user") && **value == *b"default" => {}
+            option if is(option, "user") => {
+                return reject(format!("ERR No such user '{}'", shown(value)));
+            }
+            option if is(option, "skipme") && is(value, "yes") => filter.with_me = false,
+            option if is(option, "skipme") && is(value, "no") => filter.with_me = true,
+            _ => return syntax_error(),
+        }
+    }
+    if rest.is_empty() {
+        Ok(filter)
+    } else {
+        syntax_error()
     }
 }

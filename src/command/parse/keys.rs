@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::expiry::{absolute, relative};
 use super::{
-    Parsed, integer_or_reject, is, one_key, read, reject, shown, subcommand, syntax_error,
-    unknown_subcommand,
+    Parsed, database, integer_or_reject, is, one_key, quoted, read, reject, subcommand,
+    syntax_error, unknown_subcommand,
 };
+use crate::command::help;
 use crate::command::mutation::{Deadline, ExpireCondition, Mutation};
 use crate::command::{Command, Many, Query, Rejection, Unit, wrong_arity};
 
@@ -81,7 +82,7 @@ fn expire_condition(options: &[Bytes]) -> Result<Option<ExpireCondition>, Reject
             option if is(option, "xx") => xx = true,
             option if is(option, "gt") => gt = true,
             option if is(option, "lt") => lt = true,
-            other => return reject(format!("ERR Unsupported option {}", shown(other))),
+            other => return reject(format!("ERR Unsupported option {}", quoted(other))),
         }
     }
     if nx && (xx || gt || lt) {
@@ -143,10 +144,8 @@ pub(in crate::command) fn copy(operands: &[Bytes]) -> Parsed {
         if is(option, "replace") {
             replace = true;
         } else if let (true, Some(index)) = (is(option, "db"), options.next()) {
-            match i32::try_from(integer_or_reject(index)?) {
-                Ok(0) => {}
-                Ok(_) => return reject("ERR DB index is out of range"),
-                Err(_) => return reject("ERR value is not an integer or out of range"),
+            if database(index)? != 0 {
+                return reject("ERR DB index is out of range");
             }
         } else {
             return syntax_error();
@@ -162,24 +161,6 @@ pub(in crate::command) fn copy(operands: &[Bytes]) -> Parsed {
     }))
 }
 
-const OBJECT_HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-    "HELP",
-    "    Print this help.",
-];
-
 pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
     let (name, rest) = subcommand(operands);
     let query = match name.as_str() {
@@ -187,7 +168,7 @@ pub(in crate::command) fn object(operands: &[Bytes]) -> Parsed {
         "freq" => Query::Frequency,
         "idletime" => Query::IdleTime,
         "refcount" => Query::ReferenceCount,
-        "help" if rest.is_empty() => return Ok(Command::Help(OBJECT_HELP)),
+        "help" if rest.is_empty() => return Ok(Command::Help(help::OBJECT)),
         "help" => return Err(wrong_arity("object|help")),
         _ => return unknown_subcommand("OBJECT", operands.first().map_or(&b""[..], |name| name)),
     };

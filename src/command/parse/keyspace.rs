@@ -65,8 +65,9 @@ pub(in crate::command) fn scan(operands: &[Bytes]) -> Parsed {
 }
 
 /// A cursor as Redis reads it, with `strtoul`: no white space before it, but a sign is no
-/// mistake, and nothing at all is 0.
+/// mistake, nothing at all is 0, and a NUL is the end.
 fn cursor(word: &[u8]) -> Result<u64, Rejection> {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
     let (is_negative, digits) = match word {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),

@@ -25,11 +25,11 @@ pub(in crate::command) fn msetnx(operands: &[Bytes]) -> Parsed {
     )?)))
 }
 
-/// Keys and values in turn. That one is missing is noticed late: the number of words is not fixed.
+/// Keys and values in turn.
 fn pairs(operands: &[Bytes], name: &str) -> Result<Vec<(Bytes, Bytes)>, Rejection> {
     let pairs = operands.chunks_exact(2);
     if !pairs.remainder().is_empty() {
-        return Err(Rejection::late(wrong_arity(name).text));
+        return Err(wrong_arity(name));
     }
     Ok(pairs
         .filter_map(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())))

@@ -154,12 +154,12 @@ static void many(redisContext *it) {
 }
 
 static void pipeline(redisContext *it) {
-    for (int n = 0; n < 500; n++) {
+    for (int n = 0; n < 100; n++) {
         CHECK(redisAppendCommand(it, "SET key:%d %d", n, n) == REDIS_OK);
         CHECK(redisAppendCommand(it, "GET key:%d", n) == REDIS_OK);
     }
     CHECK(redisAppendCommand(it, "NOSUCH") == REDIS_OK);
-    for (int n = 0; n < 500; n++) {
+    for (int n = 0; n < 100; n++) {
         char number[16];
         snprintf(number, sizeof number, "%d", n);
         CHECK(is_status(next_reply(it), "OK"));

@@ -114,11 +114,11 @@ const sections = {
   // Commands of one tick travel together.
   async pipeline(client) {
     const answers = await Promise.all(
-      numbers(500).flatMap((n) => [client.set(`key:${n}`, `${n}`), client.get(`key:${n}`)]),
+      numbers(100).flatMap((n) => [client.set(`key:${n}`, `${n}`), client.get(`key:${n}`)]),
     );
     assert.deepEqual(
       answers,
-      numbers(500).flatMap((n) => ['OK', `${n}`]),
+      numbers(100).flatMap((n) => ['OK', `${n}`]),
     );
     const multi = client.multi();
     for (const n of numbers(100)) multi.get(`key:${n}`);

@@ -1,5 +1,6 @@
 //! Cases, drawn by proptest.
 
+mod edges;
 pub mod table;
 pub mod words;
 
@@ -64,12 +65,12 @@ pub fn cases(groups: &[Group], serves: impl Fn(&str) -> bool) -> BoxedStrategy<C
 }
 
 fn pipeline(commands: &BoxedStrategy<Words>) -> BoxedStrategy<Pipeline> {
-    let depth = prop_oneof![3 => 1..4usize, 3 => 4..12usize, 1 => 12..40usize];
-    let commands = commands.clone();
+    // Each from one command on, and none by prop_flat_map: otherwise they would not shrink far.
+    let depth = |most: usize| vec(commands.clone(), 1..=most);
     let connection = prop_oneof![4 => Just(0), 1 => Just(1)];
     (
         connection,
-        depth.prop_flat_map(move |most| vec(commands.clone(), 1..=most)),
+        prop_oneof![3 => depth(3), 3 => depth(12), 1 => depth(40)],
     )
         .prop_map(|(connection, commands)| Pipeline {
             connection,
@@ -199,7 +200,7 @@ fn unserved() -> BoxedStrategy<Words> {
 #[derive(Clone, Debug)]
 enum Mistake {
     None,
-    WithoutLast,
+    Shorter(prop::sample::Index),
     Longer(Word),
     Another(prop::sample::Index, Word),
 }
@@ -207,7 +208,7 @@ enum Mistake {
 fn mistake() -> BoxedStrategy<Mistake> {
     prop_oneof![
         20 => Just(Mistake::None),
-        1 => Just(Mistake::WithoutLast),
+        1 => any::<prop::sample::Index>().prop_map(Mistake::Shorter),
         1 => odd_word().prop_map(Mistake::Longer),
         1 => (any::<prop::sample::Index>(), odd_word()).prop_map(|(at, word)| Mistake::Another(at, word)),
     ]
@@ -219,7 +220,7 @@ impl Mistake {
     fn made_in(self, mut words: Words) -> Words {
         match self {
             Mistake::None => {}
-            Mistake::WithoutLast => words.truncate(words.len().max(2) - 1),
+            Mistake::Shorter(length) => words.truncate(1 + length.index(words.len())),
             Mistake::Longer(word) => words.push(word),
             Mistake::Another(at, word) => {
                 if words.len() > 1 {

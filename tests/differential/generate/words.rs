@@ -4,6 +4,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
 
+use super::edges::{
+    BIT_OFFSETS, FAR_TIMES, NO_TIMES, ODD_FLOATS, ODD_INTEGERS, ODD_TIMES, OFFSETS, PATTERNS,
+    UNIX_MILLIS, UNIX_SECONDS,
+};
 use crate::case::{KEYS, Word, Words};
 
 /// What can stand at a place of a command.
@@ -43,114 +47,6 @@ pub enum Slot {
 /// The largest value that both servers are told to allow.
 pub const VALUE_MAX: usize = 1 << 20;
 
-/// Numbers around the edges of 64 bits, and what is no number to Redis.
-const ODD_INTEGERS: &[&str] = &[
-    "9223372036854775807",
-    "-9223372036854775808",
-    "9223372036854775808",
-    "-9223372036854775809",
-    "18446744073709551615",
-    "18446744073709551616",
-    "9223372036854775806",
-    "-9223372036854775807",
-    "4294967295",
-    "4294967296",
-    "2147483648",
-    "-2147483649",
-    "00",
-    "01",
-    "-0",
-    "+1",
-    " 1",
-    "1 ",
-    "",
-    "-",
-    "1.0",
-    "1e3",
-    "0x10",
-    "1\0",
-    "abc",
-    "99999999999999999999999999999999",
-];
-
-const ODD_FLOATS: &[&str] = &[
-    "0.1",
-    "-0.1",
-    "1.5",
-    "3.0e3",
-    "5.0e-3",
-    "1e5",
-    "1E5",
-    "-0",
-    "0.0",
-    "-0.0",
-    "1.",
-    ".5",
-    "-.5e-3",
-    "+1.5",
-    "0x10",
-    "0x1p3",
-    "inf",
-    "-inf",
-    "+Infinity",
-    "nan",
-    "1e17",
-    "1e19",
-    "-1e19",
-    "1e20",
-    "123456789012345678",
-    "9007199254740993",
-    "18446744073709551615.5",
-    "0.30000000000000004",
-    "0.000000000000000001",
-    "1e-17",
-    "1e-18",
-    "4.9e-324",
-    "1e308",
-    "1e400",
-    "1e4932",
-    "1e5000",
-    "1e-5000",
-    "3.14159265358979323846264338327950288",
-    "1 ",
-    " 1",
-    "1.2.3",
-    "1e",
-    "abc",
-    "",
-    "1\0",
-    "99999999999999999999999999999999",
-];
-
-const PATTERNS: &[&[u8]] = &[
-    b"*",
-    b"?",
-    b"??*",
-    b"a*",
-    b"*0",
-    b"key:*",
-    b"[a-l]*",
-    b"[l-a]*",
-    b"[^a]*",
-    b"[^]*",
-    b"[",
-    b"[]",
-    b"[a",
-    b"[a-",
-    b"[\\a]*",
-    b"\\*",
-    b"\\a*",
-    b"a\\",
-    b"",
-    b"**",
-    b"*:*",
-    b"{tag}*",
-    b"*\xff*",
-    b"\xff\0\r\n*",
-    b"nosuch",
-    b"*l*l*l*l*l*b",
-];
-
 impl Slot {
     /// Words for this place.
     pub fn strategy(self) -> BoxedStrategy<Words> {
@@ -158,7 +54,9 @@ impl Slot {
             Slot::Key => key(),
             Slot::Value => one(value()),
             Slot::Name(name) => one(in_any_case(name)),
-            Slot::OneOf(names) => one(select(names).prop_flat_map(in_any_case)),
+            Slot::OneOf(names) => {
+                one((select(names), casing()).prop_map(|(name, casing)| casing(name)))
+            }
             Slot::Integer => numbers(-3..100, ODD_INTEGERS, 2),
             Slot::Float => one(prop_oneof![
                 2 => (-20i64..100).prop_map(text),
@@ -216,100 +114,6 @@ impl Slot {
         }
     }
 }
-
-/// Instants that are far away have a look of their own, see `compare`.
-const UNIX_SECONDS: &[&str] = &["4110000000", "4150000001", "1", "1000000000"];
-const UNIX_MILLIS: &[&str] = &[
-    "4110000000499",
-    "4110000000500",
-    "4150000000000",
-    "1",
-    "1000000000000",
-];
-
-/// Of any unit, relative and absolute. They come in cases of their own: which of two is the later one is another
-/// question that servers answer differently.
-const FAR_TIMES: &[&str] = &[
-    "8000000000000",
-    "9000000000000",
-    "9300000000000",
-    "1000000000000000",
-    "9200000000000000",
-    "9221577000000000",
-    "9223372036854775",
-    "9223372036854776",
-    "4611686018427387904",
-    "9222246136947933183",
-    "9222246136947933184",
-    "9223372036854775807",
-];
-
-/// The edges of an instant.
-const ODD_TIMES: &[&str] = &[
-    "0",
-    "-1",
-    "-1000",
-    "-9223372036854775808",
-    "-9223372036854775",
-    "9223372036854775808",
-    "-9223372036854776",
-    "01",
-    "1e3",
-    "",
-    "abc",
-];
-
-/// Times from now on that are over, or refused.
-const NO_TIMES: &[&str] = &[
-    "0",
-    "-1",
-    "-1000",
-    "-9223372036854775808",
-    "-9223372036854775",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-9223372036854776",
-    "01",
-    "+1000",
-    "1e3",
-    "1000.0",
-    "",
-    "abc",
-];
-
-/// Most are refused. Where Redis would make values of hundreds of megabytes, it is told not to.
-const OFFSETS: &[&str] = &[
-    "1048570",
-    "1048575",
-    "1048576",
-    "1048577",
-    "536870911",
-    "536870912",
-    "4294967295",
-    "4294967296",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-1",
-    "-9223372036854775808",
-    "01",
-    "abc",
-    "",
-];
-
-const BIT_OFFSETS: &[&str] = &[
-    "8388600",
-    "8388607",
-    "8388608",
-    "4294967295",
-    "4294967296",
-    "34359738368",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-1",
-    "01",
-    "abc",
-    "",
-];
 
 fn text(text: impl ToString) -> Vec<u8> {
     text.to_string().into_bytes()
@@ -372,24 +176,21 @@ fn value() -> BoxedStrategy<Vec<u8>> {
 
 /// A literal as people write it.
 pub fn in_any_case(name: &'static str) -> BoxedStrategy<Vec<u8>> {
-    let mixed = |name: &str| -> Vec<u8> {
-        let bytes = name.bytes().enumerate();
+    casing().prop_map(move |casing| casing(name)).boxed()
+}
+
+fn casing() -> BoxedStrategy<fn(&str) -> Vec<u8>> {
+    fn mixed(name: &str) -> Vec<u8> {
+        let mut bytes = name.to_ascii_lowercase().into_bytes();
         bytes
-            .map(|(at, byte)| {
-                if at % 2 == 0 {
-                    byte.to_ascii_uppercase()
-                } else {
-                    byte.to_ascii_lowercase()
-                }
-            })
-            .collect()
-    };
-    prop_oneof![
-        6 => Just(text(name.to_ascii_uppercase())),
-        2 => Just(text(name.to_ascii_lowercase())),
-        1 => Just(mixed(name)),
-    ]
-    .boxed()
+            .iter_mut()
+            .step_by(2)
+            .for_each(u8::make_ascii_uppercase);
+        bytes
+    }
+    let upper: fn(&str) -> Vec<u8> = |name| name.to_ascii_uppercase().into_bytes();
+    let lower: fn(&str) -> Vec<u8> = |name| name.to_ascii_lowercase().into_bytes();
+    prop_oneof![6 => Just(upper), 2 => Just(lower), 1 => Just(mixed as fn(&str) -> Vec<u8>)].boxed()
 }
 
 /// A word that is right nowhere, or nearly so.

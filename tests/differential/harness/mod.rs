@@ -31,7 +31,7 @@ mod wait;
 
 pub use deployment::{Deployment, Setup};
 pub use guardian::Guardian;
-pub use keys::shard_of;
+pub use keys::{key_on, shard_of};
 pub use ports::free_port;
 pub use resp::encode;
 pub use scratch::Scratch;

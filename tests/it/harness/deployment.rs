@@ -161,6 +161,11 @@ impl Deployment {
         self.redis.as_ref().expect("there is a redis-server")
     }
 
+    /// The redis-server, to be killed or paused.
+    pub fn redis_mut(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("there is a redis-server")
+    }
+
     /// The settings of the proxy, to start another one on the same shards.
     pub fn builder(&self) -> ProxyBuilder {
         self.builder.clone()

@@ -15,7 +15,7 @@ pub(crate) use args;
 
 /// A reply. Its text form, which tests compare with, is the RESP line for the simple ones (`+OK`, `-ERR …`, `:1`, `_`,
 /// `$-1`, `*-1`), quoted and escaped bytes for a bulk string, `[…]` for an array, `{k: v}` for a map, `~[…]` for a
-/// set, `txt:"…"` for a verbatim string.
+/// set, `>[…]` for a push, `txt:"…"` for a verbatim string.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Reply {
     /// `+`
@@ -32,6 +32,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// `~`
     Set(Vec<Reply>),
+    /// `>`
+    Push(Vec<Reply>),
     /// `%`
     Map(Vec<(Reply, Reply)>),
     /// `=`
@@ -118,6 +120,10 @@ impl fmt::Display for Reply {
             Reply::Array(items) => list(f, items),
             Reply::Set(items) => {
                 f.write_str("~")?;
+                list(f, items)
+            }
+            Reply::Push(items) => {
+                f.write_str(">")?;
                 list(f, items)
             }
             Reply::Map(pairs) => {
@@ -320,6 +326,7 @@ impl Conn {
                 length => Reply::Array(self.items(length)?),
             },
             b'~' => Reply::Set(self.items(count())?),
+            b'>' => Reply::Push(self.items(count())?),
             b'%' => {
                 let items = self.items(count() * 2)?;
                 Reply::Map(

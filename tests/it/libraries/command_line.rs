@@ -94,8 +94,10 @@ fn redis_cli_shows_rolling_figures(setup: Setup) {
     let it = filled(setup);
     let addr = it.resp_addr();
     let (host, port) = addr.rsplit_once(':').unwrap();
-    let mut command = Command::new("redis-cli");
-    command.args(["-h", host, "-p", port, "--stat", "-i", "0.1"]);
+    // To a file it would write some kilobytes at a time.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", "redis-cli", "-h", host, "-p", port]);
+    command.args(["--stat", "-i", "0.1"]);
     let dir = Scratch::new("stat");
     let log = dir.join("log");
     let mut cli = Guardian::spawn(&command, &log, Signal::SIGKILL);

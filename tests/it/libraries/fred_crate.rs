@@ -102,7 +102,7 @@ fn fred_reads_and_writes(setup: Setup) {
 fn fred_pipelines(setup: Setup) {
     over_both_protocols(setup, async |_, _, client| {
         let pipeline = client.pipeline();
-        for n in 0..500 {
+        for n in 0..100 {
             let () = pipeline
                 .set(format!("key:{n}"), n, None, None, false)
                 .await
@@ -116,7 +116,7 @@ fn fred_pipelines(setup: Setup) {
             .step_by(2)
             .map(|value| value.convert().unwrap())
             .collect();
-        assert_eq!(values, (0..500).collect::<Vec<i64>>());
+        assert_eq!(values, (0..100).collect::<Vec<i64>>());
     });
 }
 

@@ -1,0 +1,208 @@
+//! MONITOR: every command of every client, in Redis' format.
+//! <https://redis.io/docs/latest/commands/monitor/>
+//!
+//! While nobody watches, a buffer of requests costs one look at a number.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::clients::Client;
+use super::control::refusal;
+use super::dispatch::Request;
+use super::slowlog::unix_time;
+use super::spec_of;
+
+/// What is shown instead of a name or a password.
+pub(super) const REDACTED: &[u8] = b"(redacted)";
+
+/// Subcommands that Redis counts among the administrative ones, which monitors don't see.
+const ADMINISTRATIVE: &[(&str, &[&str])] = &[
+    ("acl", &["getuser", "list", "users"]),
+    (
+        "client",
+        &["kill", "list", "no-evict", "pause", "unblock", "unpause"],
+    ),
+    ("config", &["get", "resetstat", "rewrite", "set"]),
+    (
+        "latency",
+        &["doctor", "graph", "histogram", "history", "latest", "reset"],
+    ),
+    ("module", &["list"]),
+    ("slowlog", &["get", "len", "reset"]),
+];
+
+/// The clients that watch.
+#[derive(Debug, Default)]
+pub(super) struct Monitors {
+    count: AtomicUsize,
+    list: Mutex<Vec<Arc<Client>>>,
+}
+
+impl Monitors {
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Client>>) -> T) -> T {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut list);
+        self.count.store(list.len(), Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn add(&self, client: &Arc<Client>) {
+        self.change(|list| list.push(Arc::clone(client)));
+    }
+
+    pub(super) fn remove(&self, client: &Client) {
+        self.change(|list| list.retain(|other| other.id != client.id));
+    }
+
+    /// Whether anybody watches.
+    pub(super) fn is_anybody_there(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Shows them what `client` has sent.
+    pub(super) fn show(&self, client: &Client, requests: &[Request]) {
+        let mut lines = String::new();
+        for request in requests {
+            if let Request::Words(words) = request
+                && is_shown(words)
+                && refusal(client, words).is_none()
+            {
+                write_line(&mut lines, client.address(), words);
+            }
+        }
+        if !lines.is_empty() {
+            self.change(|list| {
+                for monitor in list.iter() {
+                    monitor.mailbox.post(lines.as_bytes());
+                }
+            });
+        }
+    }
+}
+
+/// Commands that are executed, and are no affair of administrators alone.
+fn is_shown(words: &[Bytes]) -> bool {
+    let Some(spec) = spec_of(words) else {
+        return false;
+    };
+    if !spec.accepts(words.len()) || spec.flags.contains(&"admin") {
+        return false;
+    }
+    let subcommands = ADMINISTRATIVE
+        .iter()
+        .find_map(|(name, subcommands)| (*name == spec.name).then_some(*subcommands));
+    !words.get(1).zip(subcommands).is_some_and(|(word, names)| {
+        names
+            .iter()
+            .any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
+    })
+}
+
+/// Which words of a request are secret, by their place.
+pub(super) fn secrets(words: &[Bytes]) -> impl Fn(usize) -> bool {
+    let is = |at: usize, name: &str| {
+        words
+            .get(at)
+            .is_some_and(|word: &Bytes| word.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let from = if is(0, "auth") {
+        Some((1, usize::MAX))
+    } else if is(0, "hello") {
+        let option = (2..words.len()).find(|at| is(*at, "auth"));
+        option.map(|at| (at + 1, at + 2))
+    } else {
+        None
+    };
+    move |at| from.is_some_and(|(first, last)| (first..=last).contains(&at))
+}
+
+fn write_line(out: &mut String, address: SocketAddr, words: &[Bytes]) {
+    let now = unix_time();
+    // Writing to a String does not fail.
+    let _ = write!(
+        out,
+        "+{}.{:06} [0 {address}]",
+        now.as_secs(),
+        now.subsec_micros()
+    );
+    let is_secret = secrets(words);
+    for (at, word) in words.iter().enumerate() {
+        out.push_str(" \"");
+        let word = if is_secret(at) { REDACTED } else { word };
+        for byte in word {
+            match byte {
+                b'\\' => out.push_str("\\\\"),
+                b'"' => out.push_str("\\\""),
+                b'\n' => out.push_str("\\n"),
+                b'\r' => out.push_str("\\r"),
+                b'\t' => out.push_str("\\t"),
+                0x07 => out.push_str("\\a"),
+                0x08 => out.push_str("\\b"),
+                b' '..=b'~' => out.push(char::from(*byte)),
+                _ => {
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+        }
+        out.push('"');
+    }
+    out.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<Bytes> {
+        line.split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect()
+    }
+
+    fn line(words: &[Bytes]) -> String {
+        let mut out = String::new();
+        write_line(&mut out, ([127, 0, 0, 1], 7).into(), words);
+        out.split_once(" [0 127.0.0.1:7] ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn words_are_quoted_and_credentials_are_not_shown() {
+        for (sent, shown) in [
+            ("GET a", r#""GET" "a""#),
+            ("auth x", r#""auth" "(redacted)""#),
+            ("AUTH x y", r#""AUTH" "(redacted)" "(redacted)""#),
+            (
+                "hello 3 auth x y setname z",
+                r#""hello" "3" "auth" "(redacted)" "(redacted)" "setname" "z""#,
+            ),
+            ("set auth x", r#""set" "auth" "x""#),
+            (
+                "a\t\r\n\"\\\x07\x08 \u{1}",
+                "\"a\\t\\r\\n\\\"\\\\\\a\\b\" \"\\x01\"",
+            ),
+        ] {
+            assert_eq!(line(&words(sent)), format!("{shown}\r\n"), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn what_administrators_do_is_not_shown() {
+        for (sent, shown) in [
+            ("get a", true),
+            ("get", false),
+            ("nosuch", false),
+            ("client id", true),
+            ("client LIST", false),
+            ("config get x", false),
+            ("CONFIG help", true),
+            ("monitor", false),
+            ("slowlog get", false),
+        ] {
+            assert_eq!(is_shown(&words(sent)), shown, "{sent}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! SLOWLOG: the commands that took long. <https://redis.io/docs/latest/commands/slowlog/>
+//!
+//! What is timed is one buffer of requests, from its being read to its last reply: that costs one look
+//! at the clock. Mostly it holds one request. The requests of a pipeline are under way together, so
+//! it has one entry, with the first request's words and how many followed.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::clients::Client;
+use super::dispatch::Request;
+use crate::command::control::Slowlog;
+use crate::resp::Reply;
+
+/// Words of a request that are kept, and bytes of each, as in Redis.
+const WORDS_MAX: usize = 32;
+const WORD_BYTES_MAX: usize = 128;
+
+#[derive(Debug, Default)]
+pub(super) struct SlowLog {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next_id: i64,
+    /// The latest first.
+    list: VecDeque<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    id: i64,
+    unix_seconds: i64,
+    micros: i64,
+    words: Vec<Bytes>,
+    address: String,
+    name: Bytes,
+}
+
+impl SlowLog {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that `requests`, which were handled together, took so long.
+    pub(super) fn note(
+        &self,
+        client: &Client,
+        requests: &[Request],
+        took: Duration,
+        entries_max: usize,
+    ) {
+        let Some(Request::Words(first)) = requests.first() else {
+            return;
+        };
+        let mut words = trimmed(first);
+        if requests.len() > 1 {
+            let others = format!("... ({} more commands)", requests.len() - 1);
+            words.push(Bytes::from(others));
+        }
+        let mut entries = self.entries();
+        let entry = Entry {
+            id: entries.next_id,
+            unix_seconds: unix_time().as_secs() as i64,
+            micros: i64::try_from(took.as_micros()).unwrap_or(i64::MAX),
+            words,
+            address: client.address().to_string(),
+            name: client.describe(|described| described.name.clone()),
+        };
+        entries.next_id += 1;
+        entries.list.push_front(entry);
+        entries.list.truncate(entries_max);
+    }
+
+    pub(super) fn answer(&self, asked: Slowlog) -> Reply {
+        let mut entries = self.entries();
+        match asked {
+            Slowlog::Len => Reply::Integer(entries.list.len() as i64),
+            Slowlog::Reset => {
+                entries.list.clear();
+                Reply::OK
+            }
+            Slowlog::Get(count) => {
+                let count = count.unwrap_or(usize::MAX);
+                let list: Vec<Entry> = entries.list.iter().take(count).cloned().collect();
+                drop(entries);
+                Reply::Array(list.into_iter().map(shown).collect())
+            }
+        }
+    }
+}
+
+fn shown(entry: Entry) -> Reply {
+    Reply::Array(vec![
+        Reply::Integer(entry.id),
+        Reply::Integer(entry.unix_seconds),
+        Reply::Integer(entry.micros),
+        Reply::Array(entry.words.into_iter().map(Reply::Bulk).collect()),
+        Reply::text(entry.address),
+        Reply::Bulk(entry.name),
+    ])
+}
+
+/// Copies of the words, as much of them as Redis keeps.
+fn trimmed(words: &[Bytes]) -> Vec<Bytes> {
+    let kept = match words.len() {
+        count if count > WORDS_MAX => WORDS_MAX - 1,
+        count => count,
+    };
+    let is_secret = super::monitor::secrets(words);
+    let mut trimmed: Vec<Bytes> = words[..kept]
+        .iter()
+        .enumerate()
+        .map(|(at, word)| match word.len().checked_sub(WORD_BYTES_MAX) {
+            _ if is_secret(at) => Bytes::from_static(super::monitor::REDACTED),
+            Some(more @ 1..) => {
+                let mut cut = word[..WORD_BYTES_MAX].to_vec();
+                cut.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
+                Bytes::from(cut)
+            }
+            _ => Bytes::copy_from_slice(word),
+        })
+        .collect();
+    if kept < words.len() {
+        let more = words.len() - kept;
+        trimmed.push(Bytes::from(format!("... ({more} more arguments)")));
+    }
+    trimmed
+}
+
+/// Time since the epoch.
+pub(super) fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&[u8]]) -> Vec<Bytes> {
+        words
+            .iter()
+            .map(|word| Bytes::copy_from_slice(word))
+            .collect()
+    }
+
+    #[test]
+    fn long_requests_are_cut_as_redis_does() {
+        let long = [b'x'; 130];
+        let cut = trimmed(&words(&[b"SET", b"key", &long]));
+        let expected = format!("{}... (2 more bytes)", "x".repeat(128));
+        assert_eq!(cut[1..], words(&[b"key", expected.as_bytes()]));
+        let many = vec![Bytes::from_static(b"k"); 33];
+        let cut = trimmed(&many);
+        assert_eq!(cut.len(), 32);
+        assert_eq!(cut[31], "... (2 more arguments)");
+        assert_eq!(trimmed(&many[..32]).len(), 32);
+    }
+
+    #[test]
+    fn passwords_are_not_kept() {
+        let cut = trimmed(&words(&[b"AUTH", b"secret"]));
+        assert_eq!(cut, words(&[b"AUTH", b"(redacted)"]));
+    }
+}
