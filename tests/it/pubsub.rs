@@ -354,9 +354,12 @@ fn subscriptions_survive_a_redis_that_is_restarted() {
     assert!(refusal.error().starts_with("CACHEDOWN "), "{refusal}");
     assert!(it.conn().run("SUBSCRIBE x").is_error());
     it.redis_mut().start_again();
+    // Nobody asks the proxy for anything meanwhile.
+    let mut direct = it.redis().conn();
     eventually("it is subscribed again", || {
-        (publisher.run("PUBLISH a back") == ":1").then_some(())
+        (direct.run("PUBSUB SHARDNUMSUB c") == "[\"c\", :1]").then_some(())
     });
+    assert_eq!(publisher.run("PUBLISH a back"), ":1");
     expect(&mut conn, "back");
     publisher.run("PUBLISH bb x");
     assert_eq!(conn.read(), "[\"pmessage\", \"b*\", \"bb\", \"x\"]");
