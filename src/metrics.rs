@@ -41,6 +41,8 @@ counters! {
     cache_misses: "Keys read from a shard";
     commands: "RESP commands processed";
     connections: "RESP connections accepted";
+    network_input_bytes: "Bytes read from RESP clients";
+    network_output_bytes: "Bytes written to RESP clients";
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
     protocol_errors: "RESP connections closed because of a broken frame";
     http_requests: "HTTP requests answered";

@@ -174,6 +174,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             buffer: &mut self.output,
             mailbox: &client.mailbox,
             statistics: &server.statistics,
+            metrics: server.engine.metrics(),
         };
         let (session, segment) = (&mut self.session, &mut self.segment);
         let go_on =
@@ -195,9 +196,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let server = self.server;
         let mut pause = (next == Next::Wait).then(|| Box::pin(server.pause.wait()));
         poll_fn(|context| {
-            buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
+            self.poll_flush(context)?;
             if self.look_into_mailbox(context)? {
-                buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
+                self.poll_flush(context)?;
             }
             if let Some(pause) = &mut pause {
                 return pause.as_mut().poll(context).map(|()| Ok(false));
@@ -209,6 +210,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 return Poll::Ready(Ok(false));
             }
             self.poll_read(context, room).map_ok(|received| {
+                let metrics = server.engine.metrics();
+                metrics.network_input_bytes.add(received as u64);
                 if received >= self.room {
                     self.room = ROOM_MAX.min(2 * self.room);
                 }
@@ -240,6 +243,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
         mailbox.take(&mut self.output)?;
         Ok(!self.output.is_empty())
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let before = self.output.len();
+        if before == 0 {
+            return Ok(());
+        }
+        buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
+        let written = before - self.output.len();
+        let metrics = self.server.engine.metrics();
+        metrics.network_output_bytes.add(written as u64);
+        Ok(())
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {

@@ -19,6 +19,7 @@ use super::segment::Segment;
 use super::session::{Session, help};
 use super::statistics::Statistics;
 use crate::command::{Command, Control, Rejection, Transaction};
+use crate::metrics::Metrics;
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
 
@@ -192,6 +193,7 @@ pub(super) struct Output<'a, S> {
     pub(super) buffer: &'a mut BytesMut,
     pub(super) mailbox: &'a Mailbox,
     pub(super) statistics: &'a Statistics,
+    pub(super) metrics: &'a Metrics,
 }
 
 impl<S: AsyncWrite + Unpin> Output<'_, S> {
@@ -218,9 +220,11 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
                 }
                 poll_write_buf(Pin::new(&mut *self.stream), context, self.buffer)
             });
-            if written.await? == 0 {
+            let written = written.await?;
+            if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.metrics.network_output_bytes.add(written as u64);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::session::REDIS_VERSION;
 use super::slowlog::unix_time;
 use crate::command::control::{ChannelKind, ClientKind};
 use crate::command::table::COMMANDS;
+use crate::metrics::Metrics;
 
 /// The sections, in Redis' order, and one of our own; whether they are shown without being named.
 const SECTIONS: [(&str, bool); 14] = [
@@ -41,9 +42,32 @@ pub(super) struct Identity {
     started: Instant,
     run_id: String,
     replication_id: String,
-    /// Commands up to the last second, and in it.
-    commands: AtomicU64,
-    commands_a_second: AtomicU64,
+    commands: Rate,
+    input: Rate,
+    output: Rate,
+}
+
+/// How much a counter grew in the last second.
+#[derive(Debug, Default)]
+struct Rate {
+    before: AtomicU64,
+    a_second: AtomicU64,
+}
+
+impl Rate {
+    fn sample(&self, count: u64) {
+        let before = self.before.swap(count, Ordering::Relaxed);
+        let grown = count.saturating_sub(before);
+        self.a_second.store(grown, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.a_second.load(Ordering::Relaxed)
+    }
+
+    fn kilobytes(&self) -> String {
+        format!("{:.2}", self.get() as f64 / 1024.0)
+    }
 }
 
 impl Identity {
@@ -56,16 +80,17 @@ impl Identity {
             started: Instant::now(),
             run_id: id(),
             replication_id: id(),
-            commands: AtomicU64::new(0),
-            commands_a_second: AtomicU64::new(0),
+            commands: Rate::default(),
+            input: Rate::default(),
+            output: Rate::default(),
         }
     }
 
     /// To be called each second.
-    pub(super) fn sample(&self, commands: u64) {
-        let before = self.commands.swap(commands, Ordering::Relaxed);
-        let rate = commands.saturating_sub(before);
-        self.commands_a_second.store(rate, Ordering::Relaxed);
+    pub(super) fn sample(&self, metrics: &Metrics) {
+        self.commands.sample(metrics.commands.get());
+        self.input.sample(metrics.network_input_bytes.get());
+        self.output.sample(metrics.network_output_bytes.get());
     }
 }
 
@@ -256,7 +281,12 @@ fn write_persistence(text: &mut Text) {
 fn write_stats(server: &Server, text: &mut Text) {
     let metrics = server.engine.metrics();
     let since = |name, count| server.statistics.since_reset(name, count);
-    let rate = server.identity.commands_a_second.load(Ordering::Relaxed);
+    let Identity {
+        commands,
+        input,
+        output,
+        ..
+    } = &server.identity;
     let errors: u64 = server.statistics.errors().values().sum();
     text.fields(&[
         (
@@ -267,7 +297,17 @@ fn write_stats(server: &Server, text: &mut Text) {
             "total_commands_processed",
             &since("commands", metrics.commands.get()),
         ),
-        ("instantaneous_ops_per_sec", &rate),
+        ("instantaneous_ops_per_sec", &commands.get()),
+        (
+            "total_net_input_bytes",
+            &since("network_input_bytes", metrics.network_input_bytes.get()),
+        ),
+        (
+            "total_net_output_bytes",
+            &since("network_output_bytes", metrics.network_output_bytes.get()),
+        ),
+        ("instantaneous_input_kbps", &input.kilobytes()),
+        ("instantaneous_output_kbps", &output.kilobytes()),
         (
             "rejected_connections",
             &since("connections_rejected", metrics.connections_rejected.get()),
@@ -411,9 +451,12 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_second() {
         let identity = Identity::new();
-        identity.sample(10);
-        identity.sample(17);
-        assert_eq!(identity.commands_a_second.load(Ordering::Relaxed), 7);
+        let metrics = Metrics::default();
+        metrics.commands.add(10);
+        identity.sample(&metrics);
+        metrics.commands.add(7);
+        identity.sample(&metrics);
+        assert_eq!(identity.commands.get(), 7);
         assert_eq!(identity.run_id.len(), 40);
     }
 }

@@ -156,7 +156,7 @@ impl Server {
     }
 
     fn each_second(&self) {
-        self.identity.sample(self.engine.metrics().commands.get());
+        self.identity.sample(self.engine.metrics());
         if let Some(longest) = self.config.timeout() {
             self.clients.end_idle(longest);
         }
