@@ -33,7 +33,7 @@ use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
-use crate::shard::Shards;
+use crate::shard::{Expiring, Shards};
 
 use across::Across;
 use clock::ShardClock;
@@ -328,6 +328,24 @@ impl Engine {
             total += shard.count().await?;
         }
         Ok(total)
+    }
+
+    /// The keys that will expire, on all shards.
+    ///
+    /// # Errors
+    ///
+    /// A shard is down: the number can't be told.
+    pub async fn expiring(&self) -> Result<Expiring, Error> {
+        let mut all = Expiring::default();
+        for shard in self.shards.all() {
+            let Expiring { rows, millis_left } = shard.expiring().await?;
+            let sum = u128::from(all.rows) * u128::from(all.millis_left)
+                + u128::from(rows) * u128::from(millis_left);
+            all.rows += rows;
+            let average = sum / u128::from(all.rows.max(1));
+            all.millis_left = u64::try_from(average).unwrap_or(u64::MAX);
+        }
+        Ok(all)
     }
 
     /// What is up and what is down, as far as is known at this moment.

@@ -17,6 +17,7 @@ use super::slowlog::unix_time;
 use crate::command::control::{ChannelKind, ClientKind};
 use crate::command::table::COMMANDS;
 use crate::metrics::Metrics;
+use crate::shard::Expiring;
 
 /// The sections, in Redis' order, and one of our own; whether they are shown without being named.
 const SECTIONS: [(&str, bool); 14] = [
@@ -159,7 +160,12 @@ async fn write_section(server: &Server, section: &str, text: &mut Text) {
         "Keyspace" => {
             // Redis, too, leaves out what has no keys; with a shard down the number is unknown.
             if let Some(keys) = server.engine.count().await.ok().filter(|keys| *keys > 0) {
-                text.field("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+                let Expiring { rows, millis_left } =
+                    server.engine.expiring().await.unwrap_or_default();
+                text.field(
+                    "db0",
+                    format_args!("keys={keys},expires={rows},avg_ttl={millis_left}"),
+                );
             }
         }
         "Respgres" => write_respgres(server, text),

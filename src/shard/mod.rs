@@ -45,6 +45,15 @@ pub struct Reading {
     pub now: Option<Timestamp>,
 }
 
+/// The rows that will expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expiring {
+    /// How many there are.
+    pub rows: u64,
+    /// Milliseconds until they expire, on average; 0 if that is not known.
+    pub millis_left: u64,
+}
+
 /// Why a backend did not do what was asked. [`Shard`] turns it into the [`Error`] of its clients.
 #[derive(Debug)]
 enum Failure {
@@ -154,6 +163,18 @@ impl Shard {
     pub async fn count(&self) -> Result<u64, Error> {
         self.breaker.check(self.id)?;
         let result = on_backend!(self, backend => backend.count().await);
+        self.judge(result, Asked::ToRead)
+    }
+
+    /// The rows that will expire: exact while they are few, then an estimate, as for
+    /// [`count`](Shard::count).
+    ///
+    /// # Errors
+    ///
+    /// The shard is down or refused.
+    pub async fn expiring(&self) -> Result<Expiring, Error> {
+        self.breaker.check(self.id)?;
+        let result = on_backend!(self, backend => backend.expiring().await);
         self.judge(result, Asked::ToRead)
     }
 

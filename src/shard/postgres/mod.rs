@@ -29,7 +29,7 @@ use self::session::{Dialer, application_name};
 use self::stored::{PgTimestamp, stored_key};
 use super::identity::Identity;
 use super::member::MemberId;
-use super::{Failure, GRACE, Reading, Settings};
+use super::{Expiring, Failure, GRACE, Reading, Settings};
 use crate::command::{Row, Stamp, Timestamp};
 use crate::routing::ShardId;
 
@@ -177,6 +177,23 @@ impl PostgresShard {
             })
             .await?;
         Ok(row.max(0) as u64)
+    }
+
+    pub(super) async fn expiring(&self) -> Result<Expiring, Failure> {
+        let row = self
+            .on_connection(async |connection| {
+                let expiring = connection.prepare_cached(statements::EXPIRING).await?;
+                connection
+                    .query_one(&expiring, &[&COUNT_EXACTLY_MAX_BYTES])
+                    .await
+            })
+            .await?;
+        let rows: i64 = row.try_get(0).map_err(misread)?;
+        let millis: Option<i64> = row.try_get(1).map_err(misread)?;
+        Ok(Expiring {
+            rows: rows.max(0) as u64,
+            millis_left: millis.unwrap_or(0).max(0) as u64,
+        })
     }
 
     pub(super) async fn sweep(&self, limit: u32) -> Result<u64, Failure> {

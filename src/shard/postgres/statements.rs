@@ -94,6 +94,18 @@ FROM pg_class AS c WHERE c.oid = 'respgres_rows'::regclass";
 pub(super) const COUNT: &str = "
 SELECT count(*) FROM respgres_rows WHERE expires_at IS NULL OR expires_at > clock_timestamp()";
 
+/// How many rows will expire, and in how many milliseconds on average: counted one by one in an index of
+/// up to `$1` bytes; else what the statistics say, and no average.
+pub(super) const EXPIRING: &str = "
+SELECT CASE WHEN index.size <= $1
+            THEN (SELECT count(*) FROM respgres_rows WHERE expires_at > now())
+            ELSE index.rows END,
+       CASE WHEN index.size <= $1
+            THEN (SELECT (extract(epoch FROM avg(expires_at - now())) * 1000)::bigint
+                  FROM respgres_rows WHERE expires_at > now() AND expires_at < 'infinity') END
+FROM (SELECT pg_relation_size(oid) AS size, greatest(reltuples, 0)::bigint AS rows
+      FROM pg_class WHERE oid = 'respgres_rows_expires_at_idx'::regclass) AS index";
+
 pub(super) const CLEAR: &str = "TRUNCATE respgres_rows";
 
 pub(super) const HAS_IDENTITY: &str = "SELECT to_regclass('respgres_identity') IS NOT NULL";

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::identity::Identity;
 use super::member::MemberId;
 use super::orphan::Unfinished;
-use super::{Failure, Reading};
+use super::{Expiring, Failure, Reading};
 use crate::command::{Operation, Outcome, Row, Rows, Stamp, Timestamp};
 
 pub(super) use membership::Membership;
@@ -177,6 +177,25 @@ impl SqliteShard {
         })
         .await
         .map(|count| count.max(0) as u64)
+    }
+
+    pub(super) async fn expiring(&self) -> Result<Expiring, Failure> {
+        run(&self.reader, |connection| {
+            let now = now().micros();
+            connection.query_row(
+                "SELECT count(*), coalesce(avg(expires_at - ?1), 0) FROM respgres_kv
+                    WHERE expires_at > ?1",
+                [now],
+                |row| {
+                    let micros: f64 = row.get(1)?;
+                    Ok(Expiring {
+                        rows: row.get::<_, i64>(0)?.max(0) as u64,
+                        millis_left: (micros / 1000.0) as u64,
+                    })
+                },
+            )
+        })
+        .await
     }
 
     pub(super) async fn sweep(&self, limit: u32) -> Result<u64, Failure> {
