@@ -18,8 +18,9 @@ use crate::routing::ShardId;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Gid(String);
 
-/// PostgreSQL takes names of up to 199 bytes.
-const DEPLOYMENT_MAX: usize = 128;
+/// Characters of the deployment in it. Those that this program draws have fewer; PostgreSQL takes names of
+/// up to 199 bytes.
+const DEPLOYMENT_MAX: usize = 32;
 
 impl Gid {
     /// A new one; `by` tells people who began it.
@@ -31,8 +32,8 @@ impl Gid {
 
     /// What all names of a deployment begin with.
     pub fn prefix(deployment: &str) -> String {
-        let end = deployment.floor_char_boundary(DEPLOYMENT_MAX);
-        format!("respgres:{}:", &deployment[..end])
+        let shown: String = deployment.chars().take(DEPLOYMENT_MAX).collect();
+        format!("respgres:{shown}:")
     }
 
     /// One that a database has.

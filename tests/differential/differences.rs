@@ -2,15 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::case::SHARDS;
 use crate::compare::name;
-use crate::harness::shard_of;
-use crate::servers::Backend;
 use crate::wire::Frame;
 
 /// A pair of replies that differ, and what led to them.
 pub struct Pair<'a> {
-    pub backend: Backend,
     /// The command; for an EXEC, all that it executes is in `queued`.
     pub words: &'a [Vec<u8>],
     pub queued: &'a [Vec<Vec<u8>>],
@@ -48,18 +44,7 @@ const fn difference(reason: &'static str, after: After, applies: fn(&Pair) -> bo
 }
 
 /// All of them.
-pub static DIFFERENCES: [Difference; 9] = [
-    difference(
-        "without two-phase commit, what needs keys of several shards at once is refused",
-        After::Apart,
-        |pair| {
-            let is_refused = pair
-                .ours
-                .error()
-                .is_some_and(|error| error.starts_with(b"CROSSSHARD "));
-            is_refused && pair.backend.may_refuse_cross_shard() && spans_shards(pair)
-        },
-    ),
+pub static DIFFERENCES: [Difference; 8] = [
     difference(
         "WATCH compares versions of rows: a key that was absent and is absent again has not changed",
         After::Apart,
@@ -185,15 +170,6 @@ pub fn counts() -> String {
     lines.collect()
 }
 
-/// Whether the words, any of which may be a key, are on several shards.
-fn spans_shards(pair: &Pair) -> bool {
-    let commands = std::iter::once(pair.words).chain(pair.queued.iter().map(Vec::as_slice));
-    let words = commands.flat_map(|words| words.iter().skip(1));
-    let shards: std::collections::BTreeSet<usize> =
-        words.map(|word| shard_of(word, SHARDS)).collect();
-    shards.len() > 1
-}
-
 /// What 2^62 microseconds are in milliseconds. PostgreSQL's timestamps end in the year 294276.
 const LAST_DEADLINE: i64 = (1 << 62) / 1000 - (1 << 30);
 
@@ -209,13 +185,11 @@ fn is_near_overflow(word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::key_on;
 
-    fn pair(words: &[&str], reference: &str, ours: &str, backend: Backend) -> Option<After> {
+    fn pair(words: &[&str], reference: &str, ours: &str) -> Option<After> {
         let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let (reference, ours) = (Frame::of(reference), Frame::of(ours));
         let pair = Pair {
-            backend,
             words: &words,
             queued: &[],
             reference: &reference,
@@ -227,26 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_really_is_on_several_shards_may_be_refused() {
-        let refusal = "-CROSSSHARD no\r\n";
-        let apart: Vec<String> = (0..SHARDS)
-            .map(|shard| key_on(shard, SHARDS, "k"))
-            .collect();
-        let together = ["rename", &apart[0], &apart[0]];
-        let apart = ["rename", &apart[0], &apart[1]];
-        let answer = |words: &[&str], backend| pair(words, "+OK\r\n", refusal, backend);
-        assert_eq!(answer(&apart, Backend::Embedded), Some(After::Apart));
-        assert_eq!(answer(&apart, Backend::Postgres), None);
-        assert_eq!(answer(&together, Backend::Embedded), None);
-        assert_eq!(
-            pair(&apart, "+OK\r\n", "-ERR no\r\n", Backend::Embedded),
-            None
-        );
-    }
-
-    #[test]
     fn only_far_deadlines_may_be_cut() {
-        let answer = |reference, ours| pair(&["PTTL", "k"], reference, ours, Backend::Postgres);
+        let answer = |reference, ours| pair(&["PTTL", "k"], reference, ours);
         let cut = ":4611686018427386\r\n";
         assert_eq!(answer(":7999999999999998\r\n", cut), Some(After::Same));
         assert_eq!(answer(":1000000\r\n", cut), None);

@@ -28,11 +28,6 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Whether commands whose keys are on several shards may be refused: SQLite has no two-phase commit.
-    pub fn may_refuse_cross_shard(self) -> bool {
-        self == Backend::Embedded
-    }
-
     /// The servers over this backend, when nobody else uses them.
     pub fn servers(self) -> MutexGuard<'static, Servers> {
         static ONE: OnceLock<Mutex<Servers>> = OnceLock::new();

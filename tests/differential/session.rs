@@ -188,7 +188,6 @@ impl Sessions<'_> {
         let queued = self.note(connection, command, &reference)?;
         let absent_throughout = self.absent_throughout(connection, command, &reference)?;
         let pair = Pair {
-            backend: self.servers.backend,
             words: command,
             queued: &queued,
             reference: &reference,
@@ -353,7 +352,6 @@ impl Sessions<'_> {
             .collect();
         for (words, (reference, ours)) in commands.iter().zip(replies?) {
             let pair = Pair {
-                backend: self.servers.backend,
                 words,
                 queued: &[],
                 reference: &reference,

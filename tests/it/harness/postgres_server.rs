@@ -30,7 +30,6 @@ pub struct PostgresServer {
 /// No durability, many connections: for the tests that share one server and never kill it.
 const SHARED: &[&str] = &[
     "fsync=off",
-    "max_prepared_transactions=100",
     "max_connections=500",
     "shared_buffers=64MB",
     "max_wal_size=256MB",
