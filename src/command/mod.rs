@@ -17,6 +17,7 @@ mod parse;
 pub mod query;
 pub mod row;
 pub mod rows;
+pub mod syntax;
 pub mod table;
 pub mod transaction;
 pub mod unsupported;

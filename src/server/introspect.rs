@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::spec_of;
 use crate::command::control::{CommandFilter, Introspect};
 use crate::command::glob;
+use crate::command::syntax::arguments;
 use crate::command::table::{COMMANDS, Spec, find};
 use crate::resp::Reply;
 
@@ -186,12 +187,25 @@ pub(super) fn categories(spec: &Spec) -> Vec<&'static str> {
 
 fn documented(spec: &Spec) -> (Reply, Reply) {
     let field = |name: &str, value: &str| (Reply::text(name), Reply::text(value));
-    let fields = vec![
+    let mut fields = vec![
         field("summary", spec.summary),
         field("since", spec.since),
         field("group", spec.group),
         field("complexity", complexity(spec)),
     ];
+    // Each as a string whose name is what people are to see.
+    let arguments = arguments(spec.name).into_iter().map(|argument| {
+        let mut described = vec![field("name", argument.text), field("type", "string")];
+        if argument.is_optional {
+            let flags = Reply::Array(vec![Reply::Status("optional")]);
+            described.push((Reply::text("flags"), flags));
+        }
+        Reply::Map(described)
+    });
+    let arguments: Vec<Reply> = arguments.collect();
+    if !arguments.is_empty() {
+        fields.push((Reply::text("arguments"), Reply::Array(arguments)));
+    }
     (Reply::text(spec.name), Reply::Map(fields))
 }
 

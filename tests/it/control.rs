@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Conn, Reply, Setup, both_backends, eventually, with_reference};
+use crate::harness::{Conn, Reply, Setup, both_backends, eventually, redis_cli, with_reference};
 
 with_reference!(
     replies_are_those_of_redis,
@@ -21,6 +21,7 @@ with_reference!(
     latency_has_histograms_and_samples,
     info_has_what_exporters_read,
     idle_clients_are_closed_after_the_timeout,
+    redis_cli_knows_what_follows_a_command,
 );
 
 /// Errors and small answers, which have the words of Redis.
@@ -669,6 +670,19 @@ fn idle_clients_are_closed_after_the_timeout(setup: Setup) {
         "[\"pong\", \"\"]",
         "who waits for messages stays"
     );
+}
+
+fn redis_cli_knows_what_follows_a_command(setup: Setup) {
+    let it = setup.start();
+    // A prompt, though nobody sits there: it asks for COMMAND DOCS.
+    let printed = redis_cli(&it.resp_addr(), &[], b"help set\nhelp mget\n");
+    for part in [
+        "key value [NX|XX] [GET] [EX seconds|PX milliseconds",
+        "key [key ...]",
+        "group:",
+    ] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
 }
 
 /// What Redis does otherwise.
