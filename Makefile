@@ -26,7 +26,7 @@ differential: ## generated commands beside a real Redis, over all backends; CASE
 		$(CARGO) test --profile soak --test differential -- --ignored --nocapture at_length
 
 fuzz: ## inputs that nobody meant, for the decoder and the commands; MINUTES=n for more than 10
-	BOLERO_RANDOM_TEST_TIME_MS=$$(($(or $(MINUTES),10) * 60000)) $(CARGO) test --profile fuzz --test fuzz
+	BOLERO_RANDOM_TEST_TIME_MS=$$(($(or $(MINUTES),10) * 60000)) $(CARGO) test --profile fuzz --test fuzz -- --test-threads 3
 
 client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
 	@:

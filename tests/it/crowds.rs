@@ -67,7 +67,7 @@ fn ten_thousand_clients_are_served_in_little_memory() {
     while clients.len() < CLIENTS {
         let mut client = it.conn();
         // Who connects faster than is accepted waits a second for the kernel's next try.
-        if clients.len() % 100 == 0 {
+        if clients.len().is_multiple_of(100) {
             assert_eq!(client.run("PING"), "+PONG");
         }
         clients.push(client);
