@@ -171,6 +171,14 @@ impl Many {
     }
 
     fn weight(&self) -> (usize, usize) {
+        if let Many::Transaction { watched, steps } = self {
+            let mut weight = (0, 0);
+            let keys = watched.iter().map(|(key, _)| (1, key.len()));
+            for (count, bytes) in keys.chain(steps.iter().map(Operation::weight)) {
+                weight = (weight.0 + count, weight.1 + bytes);
+            }
+            return (weight.0.max(1), weight.1);
+        }
         let mut keys = 0;
         let mut bytes = 0;
         self.keys(&mut |key, _| {
@@ -180,7 +188,6 @@ impl Many {
         let values = |pairs: &[(Bytes, Bytes)]| pairs.iter().map(|(_, value)| value.len()).sum();
         bytes += match self {
             Many::Set(pairs) | Many::SetIfNone(pairs) => values(pairs),
-            Many::Transaction { steps, .. } => steps.iter().map(|step| step.weight().1).sum(),
             _ => 0,
         };
         (keys.max(1), bytes)

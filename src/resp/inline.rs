@@ -1,7 +1,7 @@
 //! Inline commands: a line of words, as typed into telnet. The quoting rules are those of Redis'
 //! `sdssplitargs`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::scanner::Args;
 
@@ -9,6 +9,8 @@ use super::scanner::Args;
 /// anything but white space.
 pub(super) fn split(line: &[u8]) -> Option<Args> {
     let mut words = Args::new();
+    // One for all: each word is then copied into as much memory as it needs.
+    let mut word = Vec::new();
     let mut rest = line;
     loop {
         rest = rest.trim_ascii_start();
@@ -16,20 +18,20 @@ pub(super) fn split(line: &[u8]) -> Option<Args> {
         if rest.first().is_none_or(|&byte| byte == 0) {
             return Some(words);
         }
-        let (word, after) = next_word(rest)?;
-        words.push(word);
-        rest = after;
+        word.clear();
+        rest = next_word(rest, &mut word)?;
+        words.push(Bytes::copy_from_slice(&word));
     }
 }
 
-fn next_word(line: &[u8]) -> Option<(Bytes, &[u8])> {
-    let mut word = BytesMut::new();
+/// Appends the first word of a line to `word`; returns what follows it.
+fn next_word<'a>(line: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     let mut at = 0;
     while let Some(&byte) = line.get(at) {
         match byte {
             b' ' | b'\n' | b'\r' | b'\t' | 0 => break,
             quote @ (b'"' | b'\'') => {
-                at = quoted(line, at + 1, quote, &mut word)?;
+                at = quoted(line, at + 1, quote, word)?;
                 let ends = line
                     .get(at)
                     .is_none_or(|next| next.is_ascii_whitespace() || *next == 0);
@@ -44,11 +46,11 @@ fn next_word(line: &[u8]) -> Option<(Bytes, &[u8])> {
             }
         }
     }
-    Some((word.freeze(), &line[at..]))
+    Some(&line[at..])
 }
 
 /// Reads from after an opening quote to after the closing one; returns that position.
-fn quoted(line: &[u8], mut at: usize, quote: u8, word: &mut BytesMut) -> Option<usize> {
+fn quoted(line: &[u8], mut at: usize, quote: u8, word: &mut Vec<u8>) -> Option<usize> {
     loop {
         match (line.get(at)?, line.get(at + 1)) {
             (&byte, _) if byte == quote => return Some(at + 1),

@@ -188,7 +188,7 @@ impl Scanner {
         if self.too_large.is_some() {
             // What is scanned is not needed any more: the answer is an error whatever follows.
             buffer.advance(std::mem::take(&mut self.at));
-            self.args.clear();
+            self.args = SmallVec::new();
         }
         Ok(true)
     }
@@ -340,6 +340,18 @@ mod tests {
             assert!(matches!(&found[0], Scanned::TooLarge(text) if text.contains("11 bytes")));
             assert_eq!(found[1], request(&["PING"]));
         }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_request_that_was_too_large() {
+        let mut scanner = Scanner::new(LIMITS);
+        let mut buffer = BytesMut::from(&b"*1001\r\n"[..]);
+        buffer.extend_from_slice(&b"$0\r\n\r\n".repeat(1000));
+        assert_eq!(scanner.next(&mut buffer), Ok(None));
+        buffer.extend_from_slice(b"$11\r\n01234567890\r\n");
+        let found = scanner.next(&mut buffer).unwrap();
+        assert!(matches!(found, Some(Scanned::TooLarge(_))), "{found:?}");
+        assert!(!scanner.args.spilled());
     }
 
     #[test]

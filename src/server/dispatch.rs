@@ -61,6 +61,8 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 continue;
             }
         };
+        let own = session.transaction.own(words);
+        let words = own.as_ref().unwrap_or(words);
         let value_max = server.settings.value_max;
         let refusal = match session.is_restricted {
             true => refusal(client, words),
@@ -72,8 +74,8 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 .and_then(|command| within_limits(command, value_max)),
         };
         if session.transaction.takes(&command) && !is_exec(words) {
-            let weight = words.iter().map(Bytes::len).sum();
-            segment.push(session.transaction.queue(command, weight));
+            let bytes = words.iter().map(Bytes::len).sum();
+            segment.push(session.transaction.queue(command, words.len(), bytes));
             continue;
         }
         let command = match command {

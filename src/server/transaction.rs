@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Server;
 use super::answer::{self, failed};
@@ -16,9 +16,9 @@ use crate::command::{
     self, Command, Control, Keyspace, Many, Operation, Outcome, Rejection, Stamp,
 };
 use crate::engine::Engine;
-use crate::resp::Reply;
+use crate::resp::{Args, Reply};
 
-/// Bytes that a transaction may queue; about what one statement may carry.
+/// Bytes that a transaction may queue, with what it takes to hold them; about what one statement may carry.
 const QUEUE_MAX: usize = 32 * 1024 * 1024;
 
 /// The transaction of a connection.
@@ -74,8 +74,24 @@ impl Transaction {
         self.queue.is_some() && !is_executed_at_once
     }
 
-    /// Queues a command, and answers it.
-    pub(super) fn queue(&mut self, command: Result<Command, Rejection>, weight: usize) -> Reply {
+    /// The words of a request in memory of their own, if they are to wait for EXEC: a slice would keep all
+    /// of the read buffer.
+    pub(super) fn own(&self, words: &[Bytes]) -> Option<Args> {
+        self.queue.as_ref()?;
+        let mut own = BytesMut::with_capacity(words.iter().map(Bytes::len).sum());
+        words.iter().for_each(|word| own.extend_from_slice(word));
+        let mut own = own.freeze();
+        Some(words.iter().map(|word| own.split_to(word.len())).collect())
+    }
+
+    /// Queues a command of so many words and bytes, and answers it.
+    pub(super) fn queue(
+        &mut self,
+        command: Result<Command, Rejection>,
+        words: usize,
+        bytes: usize,
+    ) -> Reply {
+        let weight = bytes + words * size_of::<Bytes>() + size_of_val(&command);
         let Some(queue) = &mut self.queue else {
             return Reply::Error("ERR there is no transaction".into());
         };
@@ -104,7 +120,7 @@ impl Transaction {
     pub(super) fn refuse(&mut self, text: String) -> Reply {
         if let Some(queue) = &mut self.queue {
             queue.is_broken = true;
-            queue.commands.clear();
+            queue.commands = Vec::new();
         }
         Reply::Error(text)
     }

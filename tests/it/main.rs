@@ -10,6 +10,7 @@ mod configuration;
 mod connection;
 mod control;
 mod crash_points;
+mod crowds;
 mod expiry;
 mod fault_proxy;
 mod harness;
