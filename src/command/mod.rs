@@ -4,6 +4,7 @@
 
 pub mod bits;
 pub mod control;
+pub mod edit;
 pub mod glob;
 mod help;
 mod integers;

@@ -3,17 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::bits::field::field;
-use super::bits::{self, FieldOperation};
+use super::edit::Edit;
 use super::integers::integer;
 use super::long_double::{self, LongDouble};
 use super::row::{Row, Stamp, Timestamp};
 use super::{Outcome, Rejection};
 
-/// The answer to what would make a value longer than a value may be.
-pub const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
-/// The answer to a bit beyond the end of the longest value.
-pub const OFFSET: &str = "ERR bit offset is not an integer or out of range";
 pub(super) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
@@ -38,28 +33,12 @@ pub enum Mutation {
     /// GETEX with an option: the answer is the value. Without a deadline, the key is made to stay. What
     /// is wrong with the deadline is answered only if the key exists.
     GetAndExpire(Result<Option<Deadline>, Rejection>),
-    /// APPEND
-    Append(Bytes),
-    /// SETRANGE
-    Overwrite {
-        /// Where the bytes begin.
-        offset: usize,
-        /// What stands there afterwards.
-        bytes: Bytes,
-    },
+    /// APPEND, SETRANGE, SETBIT, BITFIELD: part of the value becomes another.
+    Edit(Edit),
     /// INCR, DECR, INCRBY, DECRBY
     Increment(i64),
     /// INCRBYFLOAT, by a number as it was given
     IncrementFloat(Bytes),
-    /// SETBIT
-    SetBit {
-        /// Which bit.
-        offset: u64,
-        /// What it becomes.
-        bit: bool,
-    },
-    /// BITFIELD with writes. Its fields begin within the longest value, and may end a word beyond.
-    Fields(Vec<FieldOperation>),
 }
 
 /// The parts of a SET. <https://redis.io/docs/latest/commands/set/>
@@ -181,12 +160,7 @@ impl Mutation {
     pub fn may_create(&self) -> bool {
         match self {
             Mutation::Set(set) => set.condition != Some(Existence::Present),
-            Mutation::Append(_)
-            | Mutation::Overwrite { .. }
-            | Mutation::Increment(_)
-            | Mutation::IncrementFloat(_)
-            | Mutation::SetBit { .. }
-            | Mutation::Fields(_) => true,
+            Mutation::Edit(_) | Mutation::Increment(_) | Mutation::IncrementFloat(_) => true,
             Mutation::Delete
             | Mutation::Expire { .. }
             | Mutation::Persist
@@ -202,12 +176,9 @@ impl Mutation {
             Mutation::Delete | Mutation::Expire { .. } | Mutation::Persist => false,
             Mutation::TakeAway
             | Mutation::GetAndExpire(_)
-            | Mutation::Append(_)
-            | Mutation::Overwrite { .. }
+            | Mutation::Edit(_)
             | Mutation::Increment(_)
-            | Mutation::IncrementFloat(_)
-            | Mutation::SetBit { .. }
-            | Mutation::Fields(_) => true,
+            | Mutation::IncrementFloat(_) => true,
         }
     }
 
@@ -223,16 +194,14 @@ impl Mutation {
     pub fn weight(&self) -> usize {
         match self {
             Mutation::Set(set) => set.value.len(),
-            Mutation::Append(bytes) | Mutation::Overwrite { bytes, .. } => bytes.len(),
+            Mutation::Edit(edit) => edit.weight(),
             Mutation::Delete
             | Mutation::Expire { .. }
             | Mutation::Persist
             | Mutation::TakeAway
             | Mutation::GetAndExpire(_)
             | Mutation::Increment(_)
-            | Mutation::IncrementFloat(_)
-            | Mutation::SetBit { .. }
-            | Mutation::Fields(_) => 0,
+            | Mutation::IncrementFloat(_) => 0,
         }
     }
 }
@@ -281,12 +250,17 @@ pub fn apply(mutation: &Mutation, row: Option<&Row>, context: &Context) -> (Effe
             },
             None => (Effect::Keep, Outcome::Nil),
         },
-        Mutation::Append(suffix) => append(suffix, row, context),
-        Mutation::Overwrite { offset, bytes } => overwrite(*offset, bytes, row, context),
         Mutation::Increment(by) => increment(*by, row, context),
         Mutation::IncrementFloat(by) => increment_float(by, row, context),
-        Mutation::SetBit { offset, bit } => set_bit(*offset, *bit, row, context),
-        Mutation::Fields(operations) => set_fields(operations, row, context),
+        Mutation::Edit(edit) => {
+            let mut value = BytesMut::from(row.map_or(&[][..], |row| &row.value[..]));
+            let (outcome, is_changed) = edit.apply(&mut value, row.is_some(), context.value_max);
+            let effect = match is_changed {
+                true => Effect::Put(with_value(value.freeze(), row, context)),
+                false => Effect::Keep,
+            };
+            (effect, outcome)
+        }
     }
 }
 
@@ -347,49 +321,6 @@ fn get_and_expire(row: &Row, deadline: Option<Deadline>, context: &Context) -> (
     (effect, Outcome::Value(row.value.clone()))
 }
 
-fn append(suffix: &Bytes, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
-    let value = match row {
-        None => suffix.clone(),
-        Some(row) if row.value.len() + suffix.len() > context.value_max => {
-            return (Effect::Keep, Outcome::Failed(TOO_LONG.into()));
-        }
-        Some(row) => {
-            let mut value = BytesMut::with_capacity(row.value.len() + suffix.len());
-            value.extend_from_slice(&row.value);
-            value.extend_from_slice(suffix);
-            value.freeze()
-        }
-    };
-    let length = Outcome::Integer(value.len() as i64);
-    (Effect::Put(with_value(value, row, context)), length)
-}
-
-/// <https://redis.io/docs/latest/commands/setrange/>; a gap is filled with NULs.
-fn overwrite(
-    offset: usize,
-    bytes: &Bytes,
-    row: Option<&Row>,
-    context: &Context,
-) -> (Effect, Outcome) {
-    let old = row.map_or(&[][..], |row| &row.value[..]);
-    if bytes.is_empty() {
-        return (Effect::Keep, Outcome::Integer(old.len() as i64));
-    }
-    let end = offset.saturating_add(bytes.len());
-    if end > context.value_max {
-        return (Effect::Keep, Outcome::Failed(TOO_LONG.into()));
-    }
-    let mut value = BytesMut::with_capacity(end.max(old.len()));
-    value.extend_from_slice(old);
-    value.resize(end.max(old.len()), 0);
-    value[offset..end].copy_from_slice(bytes);
-    let length = Outcome::Integer(value.len() as i64);
-    (
-        Effect::Put(with_value(value.freeze(), row, context)),
-        length,
-    )
-}
-
 fn increment(by: i64, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
     let Some(old) = row.map_or(Some(0), |row| integer(&row.value)) else {
         return (Effect::Keep, Outcome::Failed(NOT_AN_INTEGER.into()));
@@ -419,32 +350,6 @@ fn increment_float(by: &Bytes, row: Option<&Row>, context: &Context) -> (Effect,
         }
         Err(rejection) => (Effect::Keep, Outcome::Failed(rejection.text.into())),
     }
-}
-
-fn set_bit(offset: u64, bit: bool, row: Option<&Row>, context: &Context) -> (Effect, Outcome) {
-    if bits::length_with(offset) > context.value_max as u64 {
-        return (Effect::Keep, Outcome::Failed(OFFSET.into()));
-    }
-    let old = row.map_or(&[][..], |row| &row.value[..]);
-    let (value, before) = bits::set(old, offset, bit);
-    // What is the same is not written, and does not count for WATCH.
-    if row.is_some() && value == old {
-        return (Effect::Keep, Outcome::Integer(before.into()));
-    }
-    let put = with_value(value.into(), row, context);
-    (Effect::Put(put), Outcome::Integer(before.into()))
-}
-
-fn set_fields(
-    operations: &[FieldOperation],
-    row: Option<&Row>,
-    context: &Context,
-) -> (Effect, Outcome) {
-    let (value, numbers) = field(row.map_or(&[], |row| &row.value), operations);
-    let effect = value.map_or(Effect::Keep, |value| {
-        Effect::Put(with_value(value.into(), row, context))
-    });
-    (effect, Outcome::numbers(numbers))
 }
 
 /// The rules of `expireGenericCommand` in Redis 7, in its order: conditions first, then the check

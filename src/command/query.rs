@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bits::field::field;
+use super::bits::field::read_fields;
 use super::bits::position::position;
 use super::bits::{self, Extent, FieldOperation, Range};
 use super::integers::integer;
@@ -175,8 +175,7 @@ impl Query {
             }
             Query::Fields(operations) => {
                 let value = first.map_or(&[][..], |row| &row.value[..]);
-                let (_, numbers) = field(value, operations);
-                Outcome::numbers(numbers)
+                Outcome::numbers(read_fields(value, operations))
             }
             Query::Lcs(answer) => {
                 let value = |at: usize| match rows.get(at).copied().flatten() {

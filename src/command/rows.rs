@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Outcome;
 use super::mutation::{Context, Effect, Mutation, apply};
@@ -106,6 +106,23 @@ impl Rows {
             stamp: Stamp::draw(),
             value_max,
         };
+        if let Mutation::Edit(edit) = mutation
+            && let Some(row) = slot.row.as_mut().filter(|row| row.is_live(context.now))
+        {
+            // Where it is, unless somebody holds it: what a step before this answered.
+            let mut value = std::mem::take(&mut row.value)
+                .try_into_mut()
+                .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            let (outcome, is_changed) = edit.apply(&mut value, true, value_max);
+            row.value = value.freeze();
+            if is_changed {
+                row.updated_at = context.now;
+                row.stamp = context.stamp;
+                slot.changed = true;
+                slot.has_new_value = true;
+            }
+            return outcome;
+        }
         let (effect, outcome) = apply(mutation, slot.row.as_ref(), &context);
         match effect {
             Effect::Keep => {}

@@ -64,15 +64,32 @@ impl Reply {
         value.map_or(Reply::Null, Reply::Bulk)
     }
 
+    /// Appends what comes before the items of a list, and returns those; appends any other reply as a
+    /// whole. So a large reply can leave in parts.
+    pub fn encode_head(&self, version: Version, out: &mut BytesMut) -> &[Reply] {
+        let (kind, items) = match (self, version) {
+            (Reply::Array(items), _) => (b'*', items),
+            (Reply::Set(items) | Reply::Push(items), Version::Resp2) => (b'*', items),
+            (Reply::Set(items), Version::Resp3) => (b'~', items),
+            (Reply::Push(items), Version::Resp3) => (b'>', items),
+            _ => {
+                self.encode(version, out);
+                return &[];
+            }
+        };
+        header(kind, items.len() as i64, out);
+        items
+    }
+
     /// Appends the bytes of this reply to `out`.
     pub fn encode(&self, version: Version, out: &mut BytesMut) {
         match (self, version) {
-            (Reply::Array(items), _) => sequence(b'*', items, version, out),
-            (Reply::Set(items), Version::Resp2) => sequence(b'*', items, version, out),
-            (Reply::Set(items), Version::Resp3) => sequence(b'~', items, version, out),
+            (Reply::Array(_) | Reply::Set(_) | Reply::Push(_), _) => {
+                for item in self.encode_head(version, out) {
+                    item.encode(version, out);
+                }
+            }
             (Reply::NullArray, Version::Resp2) => out.put_slice(b"*-1\r\n"),
-            (Reply::Push(items), Version::Resp2) => sequence(b'*', items, version, out),
-            (Reply::Push(items), Version::Resp3) => sequence(b'>', items, version, out),
             (Reply::Map(pairs), _) => map(pairs, version, out),
             // redis-protocol writes integers of 15 to 18 nines with a NUL at the end.
             (Reply::Integer(value), _) => header(b':', *value, out),
@@ -86,13 +103,6 @@ fn header(kind: u8, value: i64, out: &mut BytesMut) {
     out.put_u8(kind);
     out.put_slice(itoa::Buffer::new().format(value).as_bytes());
     out.put_slice(b"\r\n");
-}
-
-fn sequence(kind: u8, items: &[Reply], version: Version, out: &mut BytesMut) {
-    header(kind, items.len() as i64, out);
-    for item in items {
-        item.encode(version, out);
-    }
 }
 
 fn map(pairs: &[(Reply, Reply)], version: Version, out: &mut BytesMut) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_write_buf;
 
@@ -213,7 +214,24 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
 
     /// As [`push`](Output::push), but for what the client always wants.
     pub(super) async fn write(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
-        reply.encode(session.version, self.buffer);
+        let mut lists: SmallVec<[_; 2]> = SmallVec::new();
+        lists.push(reply.encode_head(session.version, self.buffer).iter());
+        self.make_room().await?;
+        // Item by item: each may be as long as a value, and there may be many.
+        while let Some(list) = lists.last_mut() {
+            match list.next() {
+                Some(item) => {
+                    lists.push(item.encode_head(session.version, self.buffer).iter());
+                    self.make_room().await?;
+                }
+                None => drop(lists.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the client to read while too much waits for it.
+    async fn make_room(&mut self) -> io::Result<()> {
         while self.buffer.len() >= OUT_MAX {
             let written = poll_fn(|context| {
                 self.mailbox.register(context.waker());

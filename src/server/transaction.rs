@@ -4,6 +4,7 @@
 //! Commands on data become one operation, which the shard does as one transaction. What else was
 //! queued is answered when EXEC is, and has no part in that.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +28,8 @@ pub(super) struct Transaction {
     /// `None` outside of MULTI.
     queue: Option<Queue>,
     /// The keys of WATCH, and the stamp that each had then.
-    watched: Vec<(Bytes, Option<Stamp>)>,
+    watched: HashMap<Bytes, Option<Stamp>>,
+    watched_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -154,31 +156,43 @@ impl Transaction {
 
     /// UNWATCH
     pub(super) fn unwatch(&mut self) -> Reply {
-        self.watched.clear();
+        self.watched = HashMap::new();
+        self.watched_bytes = 0;
         Reply::OK
     }
 
-    /// The keys that WATCH has to look up; or why it may not.
-    pub(super) fn may_watch(&self) -> Result<(), Reply> {
-        match self.queue {
-            Some(_) => Err(Reply::Error("ERR WATCH inside MULTI is not allowed".into())),
-            None => Ok(()),
+    /// Why WATCH may not watch these keys, if so.
+    pub(super) fn may_watch(&self, keys: &[Bytes]) -> Result<(), Reply> {
+        if self.queue.is_some() {
+            return Err(Reply::Error("ERR WATCH inside MULTI is not allowed".into()));
         }
+        let bytes = keys.iter().map(watch_weight).sum::<usize>();
+        if self.watched_bytes + bytes > QUEUE_MAX {
+            return Err(Reply::Error(format!(
+                "ERR the watched keys are over the limit of {QUEUE_MAX} bytes; these are not watched"
+            )));
+        }
+        Ok(())
     }
 
     /// Watches a key that has this stamp now. One that is watched already stays as it is.
     pub(super) fn watch(&mut self, key: &Bytes, stamp: Option<Stamp>) {
-        if self.watched.iter().all(|(known, _)| known != key) {
+        if !self.watched.contains_key(key) {
+            self.watched_bytes += watch_weight(key);
             // A copy that does not keep the read buffer alive.
-            self.watched.push((Bytes::copy_from_slice(key), stamp));
+            self.watched.insert(Bytes::copy_from_slice(key), stamp);
         }
     }
 
     /// EXEC: what is to be done; or the reply, if nothing is.
     pub(super) fn execute(&mut self) -> Result<Execution, Reply> {
-        let Self { queue, watched } = std::mem::take(self);
+        let Self {
+            queue,
+            watched,
+            watched_bytes,
+        } = std::mem::take(self);
         let Some(queue) = queue else {
-            self.watched = watched;
+            (self.watched, self.watched_bytes) = (watched, watched_bytes);
             return Err(Reply::Error("ERR EXEC without MULTI".into()));
         };
         if queue.is_broken {
@@ -199,9 +213,15 @@ impl Transaction {
             });
         }
         let is_needed = !steps.is_empty() || !watched.is_empty();
+        let watched = watched.into_iter().collect();
         let operation = is_needed.then(|| Many::Transaction { watched, steps }.into());
         Ok(Execution { operation, answers })
     }
+}
+
+/// Bytes that a watched key takes.
+fn watch_weight(key: &Bytes) -> usize {
+    key.len() + size_of::<(Bytes, Option<Stamp>)>()
 }
 
 /// The operation that a command on data is within a transaction; another command is given back.
@@ -241,7 +261,7 @@ pub(super) fn reply(steps: &mut dyn Iterator<Item = Outcome>, answers: Vec<Answe
 impl Server {
     /// WATCH
     pub(super) async fn watch(&self, session: &mut Session, keys: &[Bytes]) -> Reply {
-        if let Err(refusal) = session.transaction.may_watch() {
+        if let Err(refusal) = session.transaction.may_watch(keys) {
             return refusal;
         }
         let mut found = Vec::with_capacity(keys.len());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use bytes::Bytes;
+use respgres::command::edit::Edit;
 use respgres::command::operation::Access;
 use respgres::command::{Many, Mutation, Operation, Outcome, Query, Row, Rows, Stamp};
 
@@ -195,11 +196,11 @@ fn longest_after(operation: &Operation, value_max: usize, longest_before: usize)
         Operation::One(_, Mutation::IncrementFloat(_)) => value_max.max(FLOAT_MAX),
         Operation::One(_, Mutation::Increment(_)) => value_max.max(20),
         // A value from a time when it might be longer stays as long.
-        Operation::One(_, Mutation::SetBit { .. } | Mutation::Overwrite { .. }) => {
+        Operation::One(_, Mutation::Edit(Edit::SetBit { .. } | Edit::Overwrite { .. })) => {
             value_max.max(longest_before)
         }
         // As in Redis, a field has to begin within the limit, not to end there.
-        Operation::One(_, Mutation::Fields(_)) => longest_before.max(value_max + 8),
+        Operation::One(_, Mutation::Edit(Edit::Fields(_))) => longest_before.max(value_max + 8),
         Operation::One(..) => value_max,
     }
 }
@@ -236,7 +237,7 @@ fn check_outcome(case: &Case, operation: &Operation, after: &Rows, outcome: &Out
             }
             _ => {}
         },
-        Operation::One(key, Mutation::Append(_)) => {
+        Operation::One(key, Mutation::Edit(Edit::Append(_))) => {
             assert_eq!(*outcome, Outcome::Integer(length(key)), "{operation:?}");
         }
         Operation::One(..) => {}

@@ -1,6 +1,6 @@
 //! BITFIELD and BITFIELD_RO: integers of any width at any bit of a value.
 
-use super::grown;
+use bytes::BytesMut;
 
 /// The type of an integer: i1 to i64, u1 to u63.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,24 +154,25 @@ pub fn length_with(operations: &[FieldOperation]) -> Option<u64> {
         .max()
 }
 
-/// The value after the operations, if any of them writes, and what each answers; None is null.
+/// What operations that only read answer.
+pub fn read_fields(value: &[u8], operations: &[FieldOperation]) -> Vec<Option<i64>> {
+    let replies = operations.iter().map(|operation| {
+        let (kind, offset) = operation.field();
+        Some(read(value, kind, offset))
+    });
+    replies.collect()
+}
+
+/// Does the operations on a value, and tells what each answers; None is null.
 ///
 /// The value reaches to the last bit of every field that was to be written, also when all of those
 /// failed for an overflow: Redis makes room before it computes.
-pub fn field(value: &[u8], operations: &[FieldOperation]) -> (Option<Vec<u8>>, Vec<Option<i64>>) {
-    let Some(length) = length_with(operations) else {
-        let replies = operations.iter().map(|operation| {
-            let (kind, offset) = operation.field();
-            Some(read(value, kind, offset))
-        });
-        return (None, replies.collect());
-    };
-    let mut new = grown(value, length);
-    let replies = operations
+pub fn change_fields(value: &mut BytesMut, operations: &[FieldOperation]) -> Vec<Option<i64>> {
+    super::grow(value, length_with(operations).unwrap_or(0));
+    operations
         .iter()
-        .map(|operation| apply(&mut new, *operation))
-        .collect();
-    (Some(new), replies)
+        .map(|operation| apply(value, *operation))
+        .collect()
 }
 
 fn apply(value: &mut [u8], operation: FieldOperation) -> Option<i64> {
@@ -260,6 +261,16 @@ mod tests {
             kind: kind(name),
             offset,
         }
+    }
+
+    /// The value after operations that may write, and their answers.
+    fn field(value: &[u8], operations: &[FieldOperation]) -> (Option<Vec<u8>>, Vec<Option<i64>>) {
+        if !operations.iter().any(FieldOperation::writes) {
+            return (None, read_fields(value, operations));
+        }
+        let mut value = BytesMut::from(value);
+        let answers = change_fields(&mut value, operations);
+        (Some(value.to_vec()), answers)
     }
 
     fn set(name: &str, offset: u64, value: i64, overflow: Overflow) -> FieldOperation {

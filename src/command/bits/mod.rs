@@ -3,7 +3,8 @@
 //!
 //! A bit past the end of a value is zero, and an absent key is an empty value where nothing else is
 //! said.
-#![allow(dead_code)] // Until the table of commands names the bit commands.
+
+use bytes::BytesMut;
 
 pub mod field;
 pub mod operator;
@@ -84,14 +85,14 @@ pub fn length_with(offset: u64) -> u64 {
     offset / 8 + 1
 }
 
-/// The value with the bit at `offset` set to `bit`, longer if need be, and the bit that was there.
+/// Sets the bit at `offset` to `bit` in a value, which becomes longer if need be; the bit that was there.
 /// (SETBIT)
-pub fn set(value: &[u8], offset: u64, bit: bool) -> (Vec<u8>, bool) {
+pub fn set(value: &mut BytesMut, offset: u64, bit: bool) -> bool {
     let old = get(value, offset);
-    let mut new = grown(value, length_with(offset));
+    grow(value, length_with(offset));
     if let Some(byte) = usize::try_from(offset / 8)
         .ok()
-        .and_then(|byte| new.get_mut(byte))
+        .and_then(|byte| value.get_mut(byte))
     {
         if bit {
             *byte |= mask(offset);
@@ -99,7 +100,7 @@ pub fn set(value: &[u8], offset: u64, bit: bool) -> (Vec<u8>, bool) {
             *byte &= !mask(offset);
         }
     }
-    (new, old)
+    old
 }
 
 /// How many bits are set, in a range or in all of the value. (BITCOUNT)
@@ -149,16 +150,13 @@ fn mask(offset: u64) -> u8 {
     0x80 >> (offset % 8)
 }
 
-/// A copy that is at least `length` bytes long, zeroes at its end.
-fn grown(value: &[u8], length: u64) -> Vec<u8> {
+/// Makes a value at least `length` bytes long, with zeroes at its end.
+fn grow(value: &mut BytesMut, length: u64) {
     // A length that memory cannot have is one that the allocation refuses; see `length_with`.
-    let length = usize::try_from(length)
-        .unwrap_or(usize::MAX)
-        .max(value.len());
-    let mut new = Vec::with_capacity(length);
-    new.extend_from_slice(value);
-    new.resize(length, 0);
-    new
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > value.len() {
+        value.resize(length, 0);
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +178,11 @@ mod tests {
 
     #[test]
     fn a_set_bit_lengthens_the_value() {
+        let set = |value: &[u8], offset, bit| {
+            let mut value = BytesMut::from(value);
+            let old = set(&mut value, offset, bit);
+            (value.to_vec(), old)
+        };
         assert_eq!(set(&[], 7, true), (vec![1], false));
         assert_eq!(set(&[0xff], 0, false), (vec![0x7f], true));
         assert_eq!(set(b"a", 23, true), (vec![b'a', 0, 1], false));

@@ -8,8 +8,8 @@ use smallvec::smallvec;
 
 use super::{Parsed, integer, integer_or_reject, is, reject, syntax_error};
 use crate::command::bits::{Extent, FieldOperation, FieldType, Operator, Overflow, Range, Unit};
-use crate::command::mutation::{Mutation, OFFSET};
-use crate::command::{Command, Many, Query, Rejection, wrong_arity};
+use crate::command::edit::{Edit, OFFSET};
+use crate::command::{Command, Many, Mutation, Query, Rejection, wrong_arity};
 
 pub(in crate::command) fn getbit(operands: &[Bytes], value_max: usize) -> Parsed {
     let [key, bit] = operands else {
@@ -31,7 +31,7 @@ pub(in crate::command) fn setbit(operands: &[Bytes], value_max: usize) -> Parsed
     };
     Ok(Command::Write(
         key.clone(),
-        Mutation::SetBit { offset, bit },
+        Mutation::Edit(Edit::SetBit { offset, bit }),
     ))
 }
 
@@ -126,7 +126,10 @@ pub(in crate::command) fn bitfield(operands: &[Bytes], value_max: usize) -> Pars
     };
     let operations = field_operations(words, value_max)?;
     if operations.iter().any(FieldOperation::writes) {
-        return Ok(Command::Write(key.clone(), Mutation::Fields(operations)));
+        return Ok(Command::Write(
+            key.clone(),
+            Mutation::Edit(Edit::Fields(operations)),
+        ));
     }
     let query = Query::Fields(operations);
     Ok(Command::Read(smallvec![key.clone()], query))

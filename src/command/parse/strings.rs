@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::expiry::ExpiryUnit;
 use super::{Parsed, integer_or_reject, is, one_key, read, reject, syntax_error};
+use crate::command::edit::Edit;
 use crate::command::mutation::{Existence, Mutation, Set, SetAnswer, SetExpiry};
 use crate::command::{Command, Many, Query, Rejection, wrong_arity};
 
@@ -154,7 +155,7 @@ pub(in crate::command) fn append(operands: &[Bytes]) -> Parsed {
     };
     Ok(Command::Write(
         key.clone(),
-        Mutation::Append(suffix.clone()),
+        Mutation::Edit(Edit::Append(suffix.clone())),
     ))
 }
 
@@ -180,7 +181,7 @@ pub(in crate::command) fn setrange(operands: &[Bytes]) -> Parsed {
     let bytes = bytes.clone();
     Ok(Command::Write(
         key.clone(),
-        Mutation::Overwrite { offset, bytes },
+        Mutation::Edit(Edit::Overwrite { offset, bytes }),
     ))
 }
 
