@@ -278,7 +278,7 @@ impl Across {
         failure: WriteFailure,
         branches: &mut Vec<Branch>,
     ) -> Result<(), Error> {
-        let WriteFailure { error, orphan } = failure;
+        let WriteFailure { error, orphan, .. } = failure;
         let verdict = match &orphan {
             // It certainly was not.
             None => Some(Verdict::Abort),

@@ -8,6 +8,7 @@ mod drain;
 mod keeper;
 mod lane;
 mod lease;
+mod locked;
 mod look_up;
 mod members;
 mod read;

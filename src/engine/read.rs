@@ -25,6 +25,7 @@ use super::Found;
 use super::boot_clock::BootInstant;
 use super::clock::ShardClock;
 use super::lane::{Item, Weight};
+use super::locked;
 use super::shard_cache::{Place, ShardCache};
 use crate::cache::{Cached, Lease, Session, Sighting, Token};
 use crate::command::Row;
@@ -135,6 +136,11 @@ impl ReadPath {
         if !self.cache.is_still(place) {
             return Err(StartOver);
         }
+        for position in &reading.locked {
+            if let Some(key) = keys.get(*position) {
+                waiting.answer(key, &Err(locked::expired(self.shard.id())));
+            }
+        }
         if let Some(session) = place.session() {
             let sightings = self.sightings(place, &keys, tokens, &reading, asked);
             let settled = session.settle(&sightings).await;
@@ -197,7 +203,10 @@ impl ReadPath {
         keys.iter()
             .zip(tokens)
             .zip(&reading.rows)
-            .map(|((key, token), row)| Sighting {
+            .enumerate()
+            // Nothing was seen of those.
+            .filter(|(position, _)| !reading.locked.contains(position))
+            .map(|(_, ((key, token), row))| Sighting {
                 entry: self.cache.entry(place, key),
                 token,
                 row: row.clone(),

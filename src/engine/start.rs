@@ -12,6 +12,7 @@ use super::drain::Drain;
 use super::keeper::Keeper;
 use super::lane::Lane;
 use super::lease::ViewLease;
+use super::locked::LockedKeys;
 use super::read::ReadPath;
 use super::recover::Recovery;
 use super::shard_cache::ShardCache;
@@ -121,6 +122,7 @@ impl Engine {
             metrics: Arc::clone(&self.metrics),
             tasks: tasks.clone(),
             crash_points: self.settings.crash_points.clone(),
+            locked_keys: LockedKeys::default(),
         });
         self.writes
             .push(Lane::start(WRITES, tasks, runtime, move |batch| {

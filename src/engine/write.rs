@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::lane::{Item, Weight};
+use super::locked::LockedKeys;
 use super::shard_cache::ShardCache;
 use crate::command::{Operation, Outcome};
 use crate::crash_points::CrashPoints;
@@ -60,26 +61,48 @@ pub(super) struct WritePath {
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: TaskTracker,
     pub(super) crash_points: CrashPoints,
+    pub(super) locked_keys: LockedKeys,
 }
 
 impl WritePath {
     /// One flight: commits the batch, and acknowledges it after its FIN. The next batch waits for
     /// that too: meanwhile it grows, and a commit costs PostgreSQL ten times what a row in it does.
     pub(super) async fn fly(self: Arc<Self>, batch: Vec<WriteItem>) {
+        // What could not be acknowledged is not begun.
+        if let Err(error) = self.cache.place_in_time().await {
+            return fail(batch, &error);
+        }
+        let batch = self.without_locked(batch).await;
+        if batch.is_empty() {
+            return;
+        }
+        if let Err(refused) = self.commit(batch).await {
+            self.around_locked(refused).await;
+        }
+    }
+
+    /// Commits the batch as one and acknowledges it, or tells the clients why not; only if a lock was
+    /// not granted it is given back.
+    pub(super) async fn commit(self: &Arc<Self>, batch: Vec<WriteItem>) -> Result<(), Refused> {
         let mut operations = Vec::with_capacity(batch.len());
         let mut waiting = Waiting(Vec::with_capacity(batch.len()));
         for item in batch {
             waiting.0.push((item.operations.len(), item.done));
             operations.extend(item.operations);
         }
-        // What could not be acknowledged is not begun.
-        if let Err(error) = self.cache.place_in_time().await {
-            return waiting.fail(&error);
-        }
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
         self.crash_points.pass("write:before-commit");
         let result = self.shard.write(&operations).await;
+        if let Err(WriteFailure {
+            error,
+            is_locked: true,
+            ..
+        }) = result
+        {
+            let batch = waiting.with(operations);
+            return Err(Refused { batch, error });
+        }
         // A hot key stands in its batch many times, and has one entry.
         let mut keys: HashSet<Bytes> = HashSet::with_capacity(operations.len());
         for operation in operations {
@@ -102,10 +125,11 @@ impl WritePath {
             }
             Err(failure) => {
                 self.metrics.shard_errors.add(1);
-                let tasks = self.tasks.clone();
-                tasks.spawn(self.give_up(keys, waiting, failure));
+                self.tasks
+                    .spawn(Arc::clone(self).give_up(keys, waiting, failure));
             }
         }
+        Ok(())
     }
 
     async fn acknowledge(&self, keys: Vec<Bytes>, waiting: Waiting, outcomes: Vec<Outcome>) {
@@ -135,7 +159,7 @@ impl WritePath {
 pub(super) async fn clear(cache: Arc<ShardCache>, tasks: TaskTracker) -> Result<(), Error> {
     cache.place_in_time().await?;
     let shard = Arc::clone(&cache.shard);
-    if let Err(WriteFailure { error, orphan }) = shard.clear().await {
+    if let Err(WriteFailure { error, orphan, .. }) = shard.clear().await {
         if let Some(orphan) = orphan {
             tasks.spawn(async move {
                 shard.await_end(&orphan).await;
@@ -160,6 +184,20 @@ pub(super) fn unacknowledged(shard: ShardId) -> Error {
     Error::OutcomeUnknown { shard, reason }
 }
 
+/// A batch that was not done, since somebody else has a lock.
+pub(super) struct Refused {
+    pub(super) batch: Vec<WriteItem>,
+    pub(super) error: Error,
+}
+
+/// Tells all that nothing was done.
+pub(super) fn fail(batch: Vec<WriteItem>, error: &Error) {
+    for item in batch {
+        // A client that is gone no longer wants to know.
+        let _ = item.done.send(Err(error.clone()));
+    }
+}
+
 /// The commands that wait for their parts of a batch, each with its number of operations.
 struct Waiting(Vec<(usize, Answer)>);
 
@@ -167,6 +205,16 @@ type Answer = oneshot::Sender<Result<Vec<Outcome>, Error>>;
 
 // A client that is gone no longer wants to know: what `send` says is of no interest.
 impl Waiting {
+    /// The items as they were, with their operations.
+    fn with(self, operations: Vec<Operation>) -> Vec<WriteItem> {
+        let mut operations = operations.into_iter();
+        let item = |(count, done)| WriteItem {
+            operations: operations.by_ref().take(count).collect(),
+            done,
+        };
+        self.0.into_iter().map(item).collect()
+    }
+
     fn succeed(self, outcomes: Vec<Outcome>) {
         let mut outcomes = outcomes.into_iter();
         for (operations, done) in self.0 {

@@ -43,6 +43,9 @@ pub struct Reading {
     /// The shard's now, somewhere between the question and its answer; `None` if no row was found,
     /// so that no clock was needed.
     pub now: Option<Timestamp>,
+    /// The positions of the keys that could not be read: their rows have expired, and whoever has
+    /// locked them may still write them.
+    pub locked: Vec<usize>,
 }
 
 /// The rows that will expire.
@@ -67,6 +70,8 @@ enum Failure {
     Interrupted(String),
     /// The database answered with an error; what was asked did not happen.
     Refused(String),
+    /// Likewise, since somebody else has a lock.
+    Locked(String),
     /// It is a database that must not be used: the identity is another's.
     Foreign(String),
 }
@@ -141,6 +146,20 @@ impl Shard {
         self.breaker.check(self.id)?;
         let result = on_backend!(self, backend => backend.write(operations).await);
         self.judge_write(result)
+    }
+
+    /// Those of `keys` that transactions of others have locked at this moment, be it for a moment only.
+    ///
+    /// # Errors
+    ///
+    /// The shard is down or refused.
+    pub async fn locked(&self, keys: &[Bytes]) -> Result<Vec<Bytes>, Error> {
+        self.breaker.check(self.id)?;
+        match &self.backend {
+            Backend::Postgres(backend) => self.judge(backend.locked(keys).await, Asked::ToRead),
+            // There are no others.
+            Backend::Sqlite(_) => Ok(Vec::new()),
+        }
     }
 
     /// Deletes every row.
@@ -218,7 +237,7 @@ impl Shard {
                 Some(now)
             }
             // It answered. A pool without a free connection is busy, not down.
-            Err(Failure::Refused(_)) => None,
+            Err(Failure::Refused(_) | Failure::Locked(_)) => None,
             Err(failure) => {
                 self.trip(failure.to_string());
                 None
@@ -247,8 +266,13 @@ impl Shard {
             Ok(value) => (Ok(value), None),
             Err(Unfinished { failure, orphan }) => (Err(failure), orphan),
         };
+        let is_locked = matches!(result, Err(Failure::Locked(_)));
         self.judge(result, Asked::ToWrite)
-            .map_err(|error| WriteFailure { error, orphan })
+            .map_err(|error| WriteFailure {
+                error,
+                orphan,
+                is_locked,
+            })
     }
 
     fn judge<T>(&self, result: Result<T, Failure>, asked: Asked) -> Result<T, Error> {
@@ -258,7 +282,9 @@ impl Shard {
                 self.breaker.succeeded();
                 Ok(value)
             }
-            Err(Failure::Refused(reason)) => Err(Error::ShardRefused { shard, reason }),
+            Err(Failure::Refused(reason) | Failure::Locked(reason)) => {
+                Err(Error::ShardRefused { shard, reason })
+            }
             Err(Failure::Unreachable(reason) | Failure::Foreign(reason)) => {
                 self.trip(reason.clone());
                 Err(Error::ShardDown { shard, reason })
@@ -312,6 +338,7 @@ impl std::fmt::Display for Failure {
             | Failure::Silent(reason)
             | Failure::Interrupted(reason)
             | Failure::Refused(reason)
+            | Failure::Locked(reason)
             | Failure::Foreign(reason) => f.write_str(reason),
         }
     }

@@ -10,6 +10,8 @@ pub struct WriteFailure {
     pub error: Error,
     /// What may still commit the write; there is one exactly if the outcome is unknown.
     pub orphan: Option<Orphan>,
+    /// Whether a lock was not granted in time.
+    pub is_locked: bool,
 }
 
 /// The server process of a write whose connection was lost with the commit under way. Until it is
@@ -34,6 +36,7 @@ impl From<Error> for WriteFailure {
         Self {
             error,
             orphan: None,
+            is_locked: false,
         }
     }
 }

@@ -19,6 +19,7 @@ mod keyspace;
 mod layers;
 mod leftovers;
 mod libraries;
+mod locked_rows;
 mod malformed;
 mod membership;
 mod monitor;

@@ -64,7 +64,9 @@ impl Claim {
                 );
             }
         }
-        self.query(statements::LOCK_START, &[]).await.map(drop)
+        let session = self.session()?;
+        self.bounded(session.batch_execute(statements::LOCK_START))
+            .await
     }
 
     /// Who the database says it is; `None` if it is blank.
@@ -97,7 +99,7 @@ impl Claim {
         // However long it takes, once: the index of a table of any size.
         self.watched(async {
             session
-                .batch_execute("BEGIN; SET LOCAL statement_timeout = 0")
+                .batch_execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
                 .await?;
             session.batch_execute(upgrade).await?;
             session.batch_execute(schema::TABLES).await?;

@@ -41,6 +41,8 @@ pub(super) fn classify(error: &tokio_postgres::Error) -> Failure {
         }
         // A primary that became a standby: nothing was written, and nothing will be.
         &SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Unreachable(text),
+        // Two that wait for each other: the one that was taken back can try again.
+        &SqlState::LOCK_NOT_AVAILABLE | &SqlState::T_R_DEADLOCK_DETECTED => Failure::Locked(text),
         _ => Failure::Refused(text),
     }
 }

@@ -204,7 +204,7 @@ impl PostgresShard {
                 }
             }
         }));
-        let greeting = self.dialer.prepare(&client, STATEMENT_TIMEOUT).await;
+        let greeting = self.dialer.prepare(&client, STATEMENT_TIMEOUT, None).await;
         let process = greeting.map_err(connected)?.process.pid;
         let sent = |error: tokio_postgres::Error| described(&error);
         client.batch_execute(PREPARE).await.map_err(sent)?;

@@ -1,8 +1,23 @@
 //! A shard in a PostgreSQL database.
 
+/// Does again what was not granted a lock, for as long as a statement may take: what nobody waits
+/// behind, as others do behind a write, may wait longer than that for who has locked the table.
+macro_rules! patiently {
+    ($shard:expr, $once:expr) => {{
+        let begun = Instant::now();
+        loop {
+            match $once {
+                Err(Failure::Locked(_)) if begun.elapsed() < $shard.query_timeout => {}
+                result => break result,
+            }
+        }
+    }};
+}
+
 mod claim;
 mod failure;
 mod held;
+mod locked;
 mod membership;
 mod orphan;
 mod outbox;
@@ -38,8 +53,9 @@ pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
 pub(super) use two_phase::Branch;
 
-/// How often a read may find that a key has expired which had not when it last looked.
-const EXPIRED_AGAIN_MAX: usize = 10;
+/// How long a read waits for the rows that have expired and are locked, and how often it looks.
+const EXPIRED_WAIT_MAX: Duration = Duration::from_secs(1);
+const EXPIRED_POLL: Duration = Duration::from_millis(5);
 
 /// A server that was full is asked for another connection of the pool after this, and how often one
 /// that becomes free is looked for until then.
@@ -90,23 +106,34 @@ impl PostgresShard {
     /// Reads the rows. One that has expired is not simply taken for absent: a transaction that
     /// decided before the deadline may still commit, and the key would come back. So it is removed,
     /// under its lock, as a sweep would a moment later; who locks it after that finds it expired.
+    ///
+    /// One whose lock somebody else keeps can't be read; the others can.
     pub(super) async fn read(&self, keys: &[Bytes]) -> Result<Reading, Failure> {
         let keys: Vec<_> = keys.iter().map(|key| stored_key(key)).collect();
         let mut live = HashMap::with_capacity(keys.len());
         let mut now = None;
         let mut to_read: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        for _ in 0..EXPIRED_AGAIN_MAX {
+        let begun = Instant::now();
+        loop {
             let expired = self.look(&to_read, &mut live, &mut now).await?;
-            if expired.is_empty() {
-                let rows = keys.iter().map(|key| live.get(&key[..]).cloned()).collect();
-                return Ok(Reading { rows, now });
+            let mut removed = BTreeSet::new();
+            if !expired.is_empty() {
+                removed = self.remove_expired(&expired).await?;
             }
-            let removed = self.remove_expired(&expired).await?;
             to_read.retain(|key| expired.contains(*key) && !removed.contains(*key));
+            if to_read.is_empty() || begun.elapsed() >= EXPIRED_WAIT_MAX {
+                break;
+            }
+            tokio::time::sleep(EXPIRED_POLL).await;
         }
-        Err(Failure::Refused(
-            "a key expired again and again while it was read".into(),
-        ))
+        let locked: BTreeSet<&[u8]> = to_read.into_iter().collect();
+        Ok(Reading {
+            rows: keys.iter().map(|key| live.get(&key[..]).cloned()).collect(),
+            now,
+            locked: (0..keys.len())
+                .filter(|position| locked.contains(&keys[*position][..]))
+                .collect(),
+        })
     }
 
     /// Puts those rows of `keys` that live into `live`; returns the keys of those that have expired.
@@ -139,25 +166,30 @@ impl PostgresShard {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.on_connection(async |connection| {
-            let statement = connection.prepare_cached(statements::READ).await?;
-            connection.query(&statement, &[&keys]).await
-        })
-        .await
+        patiently!(
+            self,
+            self.on_connection(async |connection| {
+                let statement = connection.prepare_cached(statements::READ).await?;
+                connection.query(&statement, &[&keys]).await
+            })
+            .await
+        )
     }
 
-    /// Returns the keys whose rows are gone; the others were written again meanwhile, or removed by
-    /// somebody else.
+    /// Returns the keys whose rows are gone; the others are locked, were written again meanwhile, or
+    /// removed by somebody else.
     async fn remove_expired(&self, keys: &BTreeSet<Vec<u8>>) -> Result<BTreeSet<Vec<u8>>, Failure> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let removed = self
-            .on_connection(async |connection| {
+        let removed = patiently!(
+            self,
+            self.on_connection(async |connection| {
                 let remove = connection
                     .prepare_cached(statements::REMOVE_EXPIRED)
                     .await?;
                 connection.query(&remove, &[&keys]).await
             })
-            .await?;
+            .await
+        )?;
         removed
             .iter()
             .map(|row| row.try_get::<_, Vec<u8>>(0).map_err(misread))
@@ -165,8 +197,9 @@ impl PostgresShard {
     }
 
     pub(super) async fn count(&self) -> Result<u64, Failure> {
-        let row = self
-            .on_connection(async |connection| {
+        let row = patiently!(
+            self,
+            self.on_connection(async |connection| {
                 let size = connection.prepare_cached(statements::SIZE).await?;
                 let size = connection.query_one(&size, &[]).await?;
                 if size.try_get::<_, i64>(0)? > COUNT_EXACTLY_MAX_BYTES {
@@ -175,19 +208,22 @@ impl PostgresShard {
                 let count = connection.prepare_cached(statements::COUNT).await?;
                 connection.query_one(&count, &[]).await?.try_get(0)
             })
-            .await?;
+            .await
+        )?;
         Ok(row.max(0) as u64)
     }
 
     pub(super) async fn expiring(&self) -> Result<Expiring, Failure> {
-        let row = self
-            .on_connection(async |connection| {
+        let row = patiently!(
+            self,
+            self.on_connection(async |connection| {
                 let expiring = connection.prepare_cached(statements::EXPIRING).await?;
                 connection
                     .query_one(&expiring, &[&COUNT_EXACTLY_MAX_BYTES])
                     .await
             })
-            .await?;
+            .await
+        )?;
         let rows: i64 = row.try_get(0).map_err(misread)?;
         let millis: Option<i64> = row.try_get(1).map_err(misread)?;
         Ok(Expiring {

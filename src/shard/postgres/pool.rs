@@ -55,7 +55,13 @@ impl Sessions {
         let Greeting {
             process,
             prepared_max,
-        } = dialer.prepare(&client, query_timeout).await?;
+        } = dialer
+            .prepare(
+                &client,
+                query_timeout,
+                Some(Dialer::lock_timeout(query_timeout)),
+            )
+            .await?;
         Ok(Connection {
             client,
             process,

@@ -1,6 +1,8 @@
 //! Going through the keys of a shard in PostgreSQL: in the order of the first 48 bits of their SHA-256,
 //! for which there is an index. A position by the key itself would not fit into a cursor.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use tokio_postgres::Row as PgRow;
 use tokio_postgres::types::Type;
@@ -28,14 +30,16 @@ impl PostgresShard {
     ) -> Result<Stretch, Failure> {
         let place = from.bits().to_be_bytes();
         let place = &place[place.len() - PLACE_BYTES..];
-        let rows = self
-            .on_connection(async |connection| {
+        let rows = patiently!(
+            self,
+            self.on_connection(async |connection| {
                 let limit = i64::from(limit);
                 let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
                     [(&place, Type::BYTEA), (&limit, Type::INT8)];
                 connection.query_typed(SCAN, &parameters).await
             })
-            .await?;
+            .await
+        )?;
         let found = rows.iter().map(place_and_key);
         Ok(Stretch::of(found.collect::<Result<_, _>>()?, limit))
     }

@@ -15,6 +15,10 @@ use crate::routing::ShardId;
 use crate::shard::identity::Identity;
 use crate::shard::member::MemberId;
 
+/// Longest wait for a lock: long for a batch that others' commits delay, and less than the longest
+/// statement, which the others of the batch would wait for. Not for a member's own session.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// A server that vanished without a word is noticed after this at the latest.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -168,6 +172,11 @@ impl Dialer {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long a statement of the pool may wait for a lock.
+    pub(super) fn lock_timeout(statement_timeout: Duration) -> Duration {
+        LOCK_WAIT_MAX.min(statement_timeout / 2)
+    }
+
     /// Connects. Nothing happens on the session unless the connection is driven.
     pub(super) async fn dial(
         &self,
@@ -182,12 +191,15 @@ impl Dialer {
         &self,
         client: &Client,
         statement_timeout: Duration,
+        lock_timeout: Option<Duration>,
     ) -> Result<Greeting, NotConnected> {
         let expected = self.identity.get();
         let identity = expected.map_or("", |_| statements::IDENTITY);
+        // 0 would be for ever.
+        let lock_timeout = lock_timeout.map_or(0, |limit| limit.as_millis().max(1));
         let answers = client
             .simple_query(&format!(
-                "{SETTINGS} SET statement_timeout = {}; {BACKEND} {identity}",
+                "{SETTINGS} SET statement_timeout = {}; SET lock_timeout = {lock_timeout}; {BACKEND} {identity}",
                 statement_timeout.as_millis()
             ))
             .await

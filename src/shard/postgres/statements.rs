@@ -66,11 +66,11 @@ WHERE old.key = new.key";
 /// have made it since.
 pub(super) const REMOVE: &str = "DELETE FROM respgres_rows WHERE key = ANY($1::bytea[])";
 
-/// Deletes those of the rows that have expired, once whoever has locked them is done.
+/// Deletes those of the rows that have expired and are not locked.
 pub(super) const REMOVE_EXPIRED: &str = "
 DELETE FROM respgres_rows WHERE key IN (
     SELECT key FROM respgres_rows WHERE key = ANY($1::bytea[]) AND expires_at <= clock_timestamp()
-    ORDER BY key FOR UPDATE)
+    ORDER BY key FOR UPDATE SKIP LOCKED)
 RETURNING key";
 
 /// `now()` rather than `clock_timestamp()`: only a stable function can use the index. SKIP LOCKED:
@@ -106,7 +106,20 @@ SELECT CASE WHEN index.size <= $1
 FROM (SELECT pg_relation_size(oid) AS size, greatest(reltuples, 0)::bigint AS rows
       FROM pg_class WHERE oid = 'respgres_rows_expires_at_idx'::regclass) AS index";
 
-pub(super) const CLEAR: &str = "TRUNCATE respgres_rows";
+/// Waits for what is under way, however many there are, as long as a statement may take.
+pub(super) const CLEAR: &str = "SET LOCAL lock_timeout = 0; TRUNCATE respgres_rows";
+
+/// Who locks the table keeps everybody from writing, whatever the key.
+pub(super) const BEGIN_TO_WRITE: &str = "
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+LOCK TABLE respgres_rows IN ROW EXCLUSIVE MODE";
+
+/// Those of the rows that nobody has locked.
+pub(super) const FREE: &str = "
+SELECT key FROM respgres_rows WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE SKIP LOCKED";
+
+/// Those of the rows that can be seen.
+pub(super) const PRESENT: &str = "SELECT key FROM respgres_rows WHERE key = ANY($1::bytea[])";
 
 pub(super) const HAS_IDENTITY: &str = "SELECT to_regclass('respgres_identity') IS NOT NULL";
 
@@ -125,7 +138,8 @@ SELECT pg_is_in_recovery(), clock_timestamp(), current_setting('fsync'),
        current_setting('full_page_writes'), current_setting('synchronous_commit')";
 
 /// The start-up lock: one proxy at a time looks at the identities and founds a deployment.
-pub(super) const LOCK_START: &str = "SELECT pg_advisory_lock(1919251312, 1)";
+pub(super) const LOCK_START: &str = "
+SET LOCAL lock_timeout = 0; SELECT pg_advisory_lock(1919251312, 1)";
 
 /// A lock that only this process knows. A second session that can't have it is in a database that
 /// this process already holds it in: two URLs name one database.

@@ -2,7 +2,7 @@
 //! committed; and what is needed to finish one that was left behind. `engine/across.rs` has the
 //! protocol.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
@@ -142,14 +142,16 @@ impl PostgresShard {
     /// What was decided here, now if not before.
     pub(in crate::shard) async fn verdict(&self, gid: &Gid) -> Result<Verdict, Failure> {
         let gid = gid.as_str();
-        let row = self
-            .on_connection(async |connection| {
+        let row = patiently!(
+            self,
+            self.on_connection(async |connection| {
                 let abort = connection.prepare_cached(ABORT_UNDECIDED).await?;
                 let verdict = connection.prepare_cached(VERDICT).await?;
                 connection.execute(&abort, &[&gid]).await?;
                 connection.query_one(&verdict, &[&gid]).await
             })
-            .await?;
+            .await
+        )?;
         match row.try_get(0).map_err(misread)? {
             "commit" => Ok(Verdict::Commit),
             "abort" => Ok(Verdict::Abort),

@@ -115,7 +115,8 @@ impl SqliteShard {
                 rows.push(found.filter(|row| row.is_live(now)));
             }
             let now = Some(now);
-            Ok((Reading { rows, now }, has_expired))
+            let locked = Vec::new();
+            Ok((Reading { rows, now, locked }, has_expired))
         })
         .await
     }
