@@ -15,9 +15,9 @@ use crate::harness::{Library, PostgresServer, Stopped, eventually, pg};
 const QUERY_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Makes every commit of a row wait while someone holds the lock 42. A statement's time-out does
-/// not reach so far.
+/// not reach so far; that of a lock does.
 const STALL: &str = "
-create function stall() returns trigger language plpgsql as
+create function stall() returns trigger language plpgsql set lock_timeout = 0 as
     $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$;
 create constraint trigger stall after insert or update on respgres_kv
     deferrable initially deferred for each row execute function stall();";

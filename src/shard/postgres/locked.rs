@@ -16,7 +16,7 @@ use super::{Failure, PostgresShard, statements};
 /// it is there. So long, which is much for a server that has nothing to wait for.
 const BEGIN: &str = "
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-SET LOCAL lock_timeout = 20";
+SET LOCAL lock_timeout = 10";
 
 /// How long it is looked for single keys among those without a row. The rest is taken for free.
 const SINGLE_KEYS_MAX: Duration = Duration::from_secs(1);
@@ -36,7 +36,11 @@ impl PostgresShard {
                 let is_absent = |key: &&[u8]| !present.contains(*key) && !free.contains(*key);
                 let absent: Vec<&[u8]> = stored.iter().copied().filter(is_absent).collect();
                 let mut locked: Vec<Vec<u8>> = present.difference(&free).cloned().collect();
-                if !absent.is_empty() && is_inserted(connection, &absent).await? {
+                if let [key] = absent[..] {
+                    if is_inserted(connection, &[key]).await? {
+                        locked.push(key.to_vec());
+                    }
+                } else if !absent.is_empty() && is_inserted(connection, &absent).await? {
                     let begun = Instant::now();
                     for key in absent {
                         if begun.elapsed() < SINGLE_KEYS_MAX
