@@ -18,6 +18,7 @@ with_reference!(
     config_set_changes_what_config_get_shows,
     config_set_is_all_or_nothing,
     slowlog_has_slow_commands,
+    slowlog_keeps_no_passwords,
     latency_has_histograms_and_samples,
     info_has_what_exporters_read,
     idle_clients_are_closed_after_the_timeout,
@@ -563,6 +564,32 @@ fn slowlog_has_slow_commands(setup: Setup) {
     assert_eq!(conn.run("SLOWLOG LEN"), ":0");
 }
 
+fn slowlog_keeps_no_passwords(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    conn.run("CONFIG SET slowlog-log-slower-than 0");
+    for command in [
+        "AUTH default secret",
+        "HELLO 2 SETNAME auth AUTH default secret",
+        "ACL SETUSER joe on >secret",
+        "CONFIG SET slowlog-max-len 100 masterauth secret",
+        "MIGRATE 127.0.0.1 1 key 0 10 AUTH secret",
+        "MIGRATE 127.0.0.1 1 key 0 10 AUTH2 joe secret",
+    ] {
+        conn.run(command);
+    }
+    let kept = conn.run("SLOWLOG GET 100").to_string();
+    for shown in [
+        r#"["AUTH", "(redacted)", "(redacted)"]"#,
+        r#"["HELLO", "2", "SETNAME", "auth", "AUTH", "(redacted)", "(redacted)"]"#,
+        r#"["ACL", "SETUSER", "(redacted)", "(redacted)", "(redacted)"]"#,
+        r#"["CONFIG", "SET", "slowlog-max-len", "100", "masterauth", "(redacted)"]"#,
+    ] {
+        assert!(kept.contains(shown), "{shown} in {kept}");
+    }
+    assert!(!kept.contains("secret"), "{kept}");
+}
+
 fn latency_has_histograms_and_samples(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
@@ -692,7 +719,8 @@ mod of_its_own {
     both_backends!(
         what_is_not_served_is_refused,
         info_has_a_section_of_its_own,
-        a_slow_pipeline_has_one_entry
+        a_slow_pipeline_has_one_entry,
+        slowlog_keeps_no_passwords_of_what_was_refused,
     );
 }
 
@@ -763,4 +791,23 @@ fn a_slow_pipeline_has_one_entry(setup: Setup) {
     let entries = conn.run("SLOWLOG GET").array();
     let words = entries[0].clone().array()[3].to_string();
     assert_eq!(words, "[\"SET\", \"a\", \"1\", \"... (2 more commands)\"]");
+}
+
+fn slowlog_keeps_no_passwords_of_what_was_refused(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    conn.run("CONFIG SET slowlog-log-slower-than 0");
+    for command in [
+        "AUTH default default secret",
+        "HELLO AUTH default secret",
+        "HELLO 2 AUTH default",
+        "ACL NOSUCH joe >secret",
+        "CONFIG SET requirepass a secret",
+        "AUHT secret",
+    ] {
+        assert!(conn.run(command).is_error(), "{command}");
+    }
+    let kept = conn.run("SLOWLOG GET").to_string();
+    assert!(kept.contains(r#"["AUHT", "(redacted)"]"#), "{kept}");
+    assert!(!kept.contains("secret"), "{kept}");
 }
