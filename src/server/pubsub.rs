@@ -116,6 +116,7 @@ impl PubSub {
                     |name: &&Bytes| !subscribers.by_name[kind as usize].contains_key(*name);
                 names.iter().filter(unknown).cloned().collect()
             };
+            // In order, as they are kept.
             let before = self.names(client, kind);
             // Noted first, as messages may come together with the confirmation.
             let counts = self.subscribers().add(client, kind, names);
@@ -124,7 +125,7 @@ impl PubSub {
             }
             let added: Vec<Bytes> = names
                 .iter()
-                .filter(|name| !before.contains(name))
+                .filter(|name| before.binary_search(name).is_err())
                 .cloned()
                 .collect();
             self.subscribers().remove(client, kind, &added);
@@ -333,10 +334,8 @@ impl PubSub {
                 .keys()
                 .cloned()
                 .collect();
-            for names in names.chunks(1000) {
-                let subscribed = channels.change(kind, true, names).await;
-                subscribed.map_err(|_| "it was lost at once".to_owned())?;
-            }
+            let subscribed = channels.change(kind, true, &names).await;
+            subscribed.map_err(|_| "it was lost at once".to_owned())?;
         }
         Ok(channels)
     }
