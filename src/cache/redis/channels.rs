@@ -152,8 +152,7 @@ fn next_frame(input: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
 
 /// Names in parts that may be sent at a time.
 fn parts(names: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
-    let mut bytes = 0;
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, names.first().map_or(0, Bytes::len));
     names.chunk_by(move |_, next| {
         count += 1;
         bytes += next.len();
