@@ -13,6 +13,8 @@ with_reference!(
     client_kill_of_oneself_answers_first,
     client_pause_holds_back_everything,
     client_pause_write_lets_reads_through,
+    client_pause_write_holds_back_messages,
+    debug_and_modules_break_a_transaction,
     client_reply_leaves_replies_out,
     command_getkeys_and_list,
     config_set_changes_what_config_get_shows,
@@ -409,6 +411,37 @@ fn client_pause_write_lets_reads_through(setup: Setup) {
     assert_eq!(other.read(), "\"2\"");
 }
 
+fn client_pause_write_holds_back_messages(setup: Setup) {
+    let it = setup.start();
+    let (mut conn, mut other) = (it.conn(), it.conn());
+    for command in ["PUBLISH", "SPUBLISH"] {
+        let began = Instant::now();
+        assert_eq!(conn.run("CLIENT PAUSE 300 WRITE"), "+OK");
+        assert_eq!(other.run("PING"), "+PONG");
+        assert_eq!(other.run(&format!("{command} a x")), ":0");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(300), "{command}: {took:?}");
+    }
+}
+
+fn debug_and_modules_break_a_transaction(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for command in ["DEBUG SLEEP 0", "MODULE LOAD x"] {
+        conn.run("MULTI");
+        assert_eq!(conn.run("SET key 1"), "+QUEUED");
+        let reply = conn.run(command);
+        let name = command.split(' ').next().unwrap();
+        let expected = format!("ERR {name} command not allowed");
+        assert!(reply.error().starts_with(&expected), "{reply}");
+        assert_eq!(
+            conn.run("EXEC"),
+            "-EXECABORT Transaction discarded because of previous errors."
+        );
+    }
+    assert_eq!(conn.run("GET key"), "$-1");
+}
+
 fn client_reply_leaves_replies_out(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
@@ -419,6 +452,8 @@ fn client_reply_leaves_replies_out(setup: Setup) {
     assert_eq!(conn.read(), "\"1\"");
     conn.send(b"CLIENT REPLY SKIP\r\nGET a\r\nPING\r\n");
     assert_eq!(conn.read(), "+PONG");
+    conn.send(b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nECHO y\r\n");
+    assert_eq!(conn.read(), "\"y\"", "the second begins anew");
     conn.send(b"CLIENT REPLY SKIP\r\nNOSUCH\r\nECHO x\r\n");
     assert_eq!(conn.read(), "\"x\"");
     conn.send(b"CLIENT REPLY OFF\r\nCLIENT REPLY foo\r\nSUBSCRIBE c\r\n");
@@ -721,6 +756,7 @@ mod of_its_own {
         info_has_a_section_of_its_own,
         a_slow_pipeline_has_one_entry,
         slowlog_keeps_no_passwords_of_what_was_refused,
+        a_pause_is_of_a_day_at_most,
     );
 }
 
@@ -810,4 +846,19 @@ fn slowlog_keeps_no_passwords_of_what_was_refused(setup: Setup) {
     let kept = conn.run("SLOWLOG GET").to_string();
     assert!(kept.contains(r#"["AUHT", "(redacted)"]"#), "{kept}");
     assert!(!kept.contains("secret"), "{kept}");
+}
+
+fn a_pause_is_of_a_day_at_most(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for millis in ["9223372036854775807", "86400001"] {
+        assert_eq!(
+            conn.run(&format!("CLIENT PAUSE {millis}")),
+            "-ERR timeout is out of range"
+        );
+    }
+    assert_eq!(conn.run("PING"), "+PONG");
+    assert_eq!(conn.run("CLIENT PAUSE 86400000 WRITE"), "+OK");
+    assert_eq!(conn.run("CLIENT UNPAUSE"), "+OK");
+    assert_eq!(conn.run("PUBLISH a x"), ":0");
 }
