@@ -17,6 +17,8 @@ with_reference!(
     debug_and_modules_break_a_transaction,
     client_reply_leaves_replies_out,
     command_getkeys_and_list,
+    commands_are_in_the_categories_of_redis,
+    command_info_has_the_types_of_redis,
     config_set_changes_what_config_get_shows,
     config_set_is_all_or_nothing,
     slowlog_has_slow_commands,
@@ -464,6 +466,132 @@ fn client_reply_leaves_replies_out(setup: Setup) {
     );
 }
 
+const NO_KEYS: &str = "-ERR The command has no key arguments";
+
+/// The ACL categories of each command.
+#[rustfmt::skip]
+const CATEGORIES: &[(&str, &str)] = &[
+    ("acl", "@slow"),
+    ("append", "@write @string @fast"),
+    ("auth", "@fast @connection"),
+    ("bitcount", "@read @bitmap @slow"),
+    ("bitfield", "@write @bitmap @slow"),
+    ("bitfield_ro", "@read @bitmap @fast"),
+    ("bitop", "@write @bitmap @slow"),
+    ("bitpos", "@read @bitmap @slow"),
+    ("client", "@slow"),
+    ("cluster", "@slow"),
+    ("command", "@slow @connection"),
+    ("config", "@slow"),
+    ("copy", "@keyspace @write @slow"),
+    ("dbsize", "@keyspace @read @fast"),
+    ("debug", "@admin @slow @dangerous"),
+    ("decr", "@write @string @fast"),
+    ("decrby", "@write @string @fast"),
+    ("del", "@keyspace @write @slow"),
+    ("discard", "@fast @transaction"),
+    ("echo", "@fast @connection"),
+    ("exec", "@slow @transaction"),
+    ("exists", "@keyspace @read @fast"),
+    ("expire", "@keyspace @write @fast"),
+    ("expireat", "@keyspace @write @fast"),
+    ("expiretime", "@keyspace @read @fast"),
+    ("flushall", "@keyspace @write @slow @dangerous"),
+    ("flushdb", "@keyspace @write @slow @dangerous"),
+    ("get", "@read @string @fast"),
+    ("getbit", "@read @bitmap @fast"),
+    ("getdel", "@write @string @fast"),
+    ("getex", "@write @string @fast"),
+    ("getrange", "@read @string @slow"),
+    ("getset", "@write @string @fast"),
+    ("hello", "@fast @connection"),
+    ("incr", "@write @string @fast"),
+    ("incrby", "@write @string @fast"),
+    ("incrbyfloat", "@write @string @fast"),
+    ("info", "@slow @dangerous"),
+    ("keys", "@keyspace @read @slow @dangerous"),
+    ("lastsave", "@admin @fast @dangerous"),
+    ("latency", "@slow"),
+    ("lcs", "@read @string @slow"),
+    ("memory", "@slow"),
+    ("mget", "@read @string @fast"),
+    ("module", "@slow"),
+    ("monitor", "@admin @slow @dangerous"),
+    ("mset", "@write @string @slow"),
+    ("msetnx", "@write @string @slow"),
+    ("multi", "@fast @transaction"),
+    ("object", "@slow"),
+    ("persist", "@keyspace @write @fast"),
+    ("pexpire", "@keyspace @write @fast"),
+    ("pexpireat", "@keyspace @write @fast"),
+    ("pexpiretime", "@keyspace @read @fast"),
+    ("ping", "@fast @connection"),
+    ("psetex", "@write @string @slow"),
+    ("psubscribe", "@pubsub @slow"),
+    ("pttl", "@keyspace @read @fast"),
+    ("publish", "@pubsub @fast"),
+    ("pubsub", "@slow"),
+    ("punsubscribe", "@pubsub @slow"),
+    ("quit", "@fast @connection"),
+    ("randomkey", "@keyspace @read @slow"),
+    ("readonly", "@fast @connection"),
+    ("readwrite", "@fast @connection"),
+    ("rename", "@keyspace @write @slow"),
+    ("renamenx", "@keyspace @write @fast"),
+    ("reset", "@fast @connection"),
+    ("role", "@admin @fast @dangerous"),
+    ("scan", "@keyspace @read @slow"),
+    ("select", "@fast @connection"),
+    ("set", "@write @string @slow"),
+    ("setbit", "@write @bitmap @slow"),
+    ("setex", "@write @string @slow"),
+    ("setnx", "@write @string @fast"),
+    ("setrange", "@write @string @slow"),
+    ("slowlog", "@slow"),
+    ("spublish", "@pubsub @fast"),
+    ("ssubscribe", "@pubsub @slow"),
+    ("strlen", "@read @string @fast"),
+    ("subscribe", "@pubsub @slow"),
+    ("substr", "@read @string @slow"),
+    ("sunsubscribe", "@pubsub @slow"),
+    ("time", "@fast"),
+    ("touch", "@keyspace @read @fast"),
+    ("ttl", "@keyspace @read @fast"),
+    ("type", "@keyspace @read @fast"),
+    ("unlink", "@keyspace @write @fast"),
+    ("unsubscribe", "@pubsub @slow"),
+    ("unwatch", "@fast @transaction"),
+    ("wait", "@slow @connection"),
+    ("watch", "@fast @transaction"),
+];
+
+fn commands_are_in_the_categories_of_redis(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for (name, expected) in CATEGORIES {
+        let info = conn.run(&format!("COMMAND INFO {name}")).array().remove(0);
+        let categories: Vec<String> = info.array()[6]
+            .clone()
+            .array()
+            .iter()
+            .map(|category| category.to_string().trim_start_matches('+').to_owned())
+            .collect();
+        assert_eq!(categories.join(" "), *expected, "{name}");
+    }
+}
+
+fn command_info_has_the_types_of_redis(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    assert_eq!(conn.run("COMMAND INFO nosuch"), "[$-1]");
+    conn.run("HELLO 3");
+    assert_eq!(conn.run("COMMAND INFO nosuch"), "[_]");
+    assert_eq!(
+        conn.run("COMMAND INFO echo"),
+        "[[\"echo\", :2, ~[+loading, +stale, +fast], :0, :0, :0, ~[+@fast, +@connection], ~[], ~[], ~[]]]"
+    );
+}
+
 fn command_getkeys_and_list(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
@@ -500,6 +628,35 @@ fn command_getkeys_and_list(setup: Setup) {
         ),
     ] {
         assert_eq!(conn.run(command), expected, "{command}");
+    }
+    for (command, expected) in [
+        ("object encoding k", "[[\"k\", [+RO]]]"),
+        ("memory usage k samples 5", "[[\"k\", [+RO]]]"),
+        ("object help", NO_KEYS),
+        ("memory doctor", NO_KEYS),
+        ("config get x", NO_KEYS),
+        ("spublish a b", NO_KEYS),
+        ("ssubscribe a b", NO_KEYS),
+        ("sunsubscribe a", NO_KEYS),
+        ("object nosuch k", "-ERR Invalid command specified"),
+        ("config nosuch x", "-ERR Invalid command specified"),
+        (
+            "object encoding",
+            "-ERR Invalid number of arguments specified for command",
+        ),
+        ("bitfield k", "[[\"k\", [+RO, +access]]]"),
+        (
+            "bitfield k get u8 0 overflow sat get u8 1",
+            "[[\"k\", [+RO, +access]]]",
+        ),
+        (
+            "bitfield k get u8 0 set u8 0 1",
+            "[[\"k\", [+RW, +access, +update]]]",
+        ),
+        ("bitfield k get u8", "[[\"k\", [+RW, +access, +update]]]"),
+    ] {
+        let reply = conn.run(&format!("COMMAND GETKEYSANDFLAGS {command}"));
+        assert_eq!(reply, expected, "{command}");
     }
     let names = |reply: Reply| -> Vec<String> { reply.array().iter().map(Reply::string).collect() };
     assert!(names(conn.run("COMMAND LIST")).contains(&"get".to_owned()));
@@ -757,6 +914,7 @@ mod of_its_own {
         a_slow_pipeline_has_one_entry,
         slowlog_keeps_no_passwords_of_what_was_refused,
         a_pause_is_of_a_day_at_most,
+        the_key_of_proxy_shard_is_one,
     );
 }
 
@@ -861,4 +1019,11 @@ fn a_pause_is_of_a_day_at_most(setup: Setup) {
     assert_eq!(conn.run("CLIENT PAUSE 86400000 WRITE"), "+OK");
     assert_eq!(conn.run("CLIENT UNPAUSE"), "+OK");
     assert_eq!(conn.run("PUBLISH a x"), ":0");
+}
+
+fn the_key_of_proxy_shard_is_one(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    assert_eq!(conn.run("COMMAND GETKEYS proxy shard k"), "[\"k\"]");
+    assert_eq!(conn.run("COMMAND GETKEYS proxy shards x"), NO_KEYS);
 }
