@@ -250,20 +250,26 @@ impl PubSub {
                 ChannelKind::Shard => b"SHARDNUMSUB",
                 _ => b"NUMSUB",
             };
-            let mut words = vec![subcommand];
-            words.extend(names.iter().map(|name| &name[..]));
-            match self.ask(redis, "PUBSUB", &words).await {
-                Ok(ChannelsAnswer::List(pairs)) => {
-                    let counts = pairs.chunks(2).map(|pair| match pair {
-                        [_, ChannelsAnswer::Integer(count)] => *count,
-                        _ => 0,
-                    });
-                    for ((elsewhere, count), here) in elsewhere.iter_mut().zip(counts).zip(&here) {
-                        *elsewhere = (count - i64::from(*here > 0)).max(0);
+            // Not all at once, which could take longer than an answer may.
+            for (names, elsewhere) in names.chunks(1000).zip(elsewhere.chunks_mut(1000)) {
+                let mut words = vec![subcommand];
+                words.extend(names.iter().map(|name| &name[..]));
+                match self.ask(redis, "PUBSUB", &words).await {
+                    Ok(ChannelsAnswer::List(pairs)) => {
+                        let counts = pairs.chunks(2).map(|pair| match pair {
+                            [_, ChannelsAnswer::Integer(count)] => *count,
+                            _ => 0,
+                        });
+                        for (elsewhere, count) in elsewhere.iter_mut().zip(counts) {
+                            *elsewhere = count;
+                        }
                     }
+                    Ok(other) => return reply(other),
+                    Err(unreachable) => return unreachable.into(),
                 }
-                Ok(other) => return reply(other),
-                Err(unreachable) => return unreachable.into(),
+            }
+            for (elsewhere, here) in elsewhere.iter_mut().zip(&here) {
+                *elsewhere = (*elsewhere - i64::from(*here > 0)).max(0);
             }
         }
         let mut counts = Vec::new();

@@ -336,6 +336,14 @@ fn a_hundred_thousand_subscriptions_at_once_disturb_nobody(setup: Setup) {
             };
             assert_eq!(confirmation.array()[2].int(), left as i64);
         }
+        let mut counts = vec![b"PUBSUB".to_vec(), b"NUMSUB".to_vec()];
+        counts.extend((0..1500).map(|n| format!("channel:{n}").into_bytes()));
+        let counts: Vec<&[u8]> = counts.iter().map(Vec::as_slice).collect();
+        let counted = publisher.cmd(&counts).array();
+        assert_eq!(counted.len(), 3000);
+        assert_eq!(counted[2998].string(), "channel:1499");
+        let subscribed = i64::from(what == "SUBSCRIBE");
+        assert_eq!(counted[2999].int(), subscribed);
         assert_eq!(publisher.run("PUBLISH a x"), ":1", "after {what}");
         assert_eq!(other.read(), "[\"message\", \"a\", \"x\"]");
     }
