@@ -89,6 +89,13 @@ impl Adjustable {
     }
 }
 
+/// Whether a name is that of a setting that can be changed.
+pub(super) fn is_adjustable(name: &[u8]) -> bool {
+    let adjustable = Adjustable::default();
+    let mut parameters = adjustable.parameters().into_iter();
+    parameters.any(|one| name.eq_ignore_ascii_case(one.name.as_bytes()))
+}
+
 /// What can't be changed: what clients and tools ask for, answered by what is true here. Every write is
 /// on disk when it is acknowledged, which is an append-only file's strongest setting.
 fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {

@@ -209,11 +209,23 @@ pub(super) fn refusal(client: &Client, words: &[Bytes]) -> Option<String> {
 
 /// The name as Redis' errors have it: with the subcommand of a container.
 fn full_name(name: &str, words: &[Bytes]) -> String {
-    let is_container = matches!(
+    match words.get(1).filter(|_| is_container(name)) {
+        Some(subcommand) => {
+            let subcommand = String::from_utf8_lossy(subcommand).to_ascii_lowercase();
+            format!("{name}|{subcommand}")
+        }
+        None => name.to_owned(),
+    }
+}
+
+/// Whether a command has subcommands.
+pub(super) fn is_container(name: &str) -> bool {
+    matches!(
         name,
         "acl"
             | "client"
             | "cluster"
+            | "command"
             | "config"
             | "latency"
             | "memory"
@@ -222,14 +234,7 @@ fn full_name(name: &str, words: &[Bytes]) -> String {
             | "proxy"
             | "pubsub"
             | "slowlog"
-    ) || (name == "command" && words.len() > 1);
-    match words.get(1).filter(|_| is_container) {
-        Some(subcommand) => {
-            let subcommand = String::from_utf8_lossy(subcommand).to_ascii_lowercase();
-            format!("{name}|{subcommand}")
-        }
-        None => name.to_owned(),
-    }
+    )
 }
 
 /// Whether a connection is one for messages alone, which RESP2 can't tell from replies.

@@ -37,12 +37,16 @@ const SECTIONS: [(&str, bool); 14] = [
     ("Respgres", true),
 ];
 
+/// How often a second the server looks after itself.
+const HZ: u64 = 1;
+
 /// What tells this process from others, and its rate.
 #[derive(Debug)]
 pub(super) struct Identity {
     started: Instant,
     run_id: String,
     replication_id: String,
+    resident_at_start: u64,
     commands: Rate,
     input: Rate,
     output: Rate,
@@ -81,6 +85,7 @@ impl Identity {
             started: Instant::now(),
             run_id: id(),
             replication_id: id(),
+            resident_at_start: Usage::now().resident,
             commands: Rate::default(),
             input: Rate::default(),
             output: Rate::default(),
@@ -144,7 +149,7 @@ async fn write_section(server: &Server, section: &str, text: &mut Text) {
     match section {
         "Server" => write_server(server, text),
         "Clients" => write_clients(server, text),
-        "Memory" => write_memory(text),
+        "Memory" => write_memory(server, text),
         "Persistence" => write_persistence(text),
         "Stats" => write_stats(server, text),
         "Replication" => write_replication(server, text),
@@ -196,6 +201,10 @@ fn write_server(server: &Server, text: &mut Text) {
         ("server_time_usec", &unix_time().as_micros()),
         ("uptime_in_seconds", &uptime),
         ("uptime_in_days", &(uptime / 86_400)),
+        ("hz", &HZ),
+        ("configured_hz", &HZ),
+        // Seconds in 24 bits.
+        ("lru_clock", &(unix_time().as_secs() & 0xff_ffff)),
         ("executable", &executable.display()),
         ("config_file", &""),
         ("io_threads_active", &0),
@@ -217,7 +226,8 @@ fn write_clients(server: &Server, text: &mut Text) {
     ]);
 }
 
-fn write_memory(text: &mut Text) {
+/// The data are elsewhere: what this process has of them are copies, and all it takes is overhead.
+fn write_memory(server: &Server, text: &mut Text) {
     let Usage { resident, peak } = Usage::now();
     let system = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let system = kilobytes(&system, "MemTotal:");
@@ -230,11 +240,17 @@ fn write_memory(text: &mut Text) {
         ("used_memory_peak", &peak),
         ("used_memory_peak_human", &human(peak)),
         ("used_memory_peak_perc", &format_args!("{percent:.2}%")),
+        ("used_memory_overhead", &resident),
+        ("used_memory_startup", &server.identity.resident_at_start),
+        ("used_memory_dataset", &0),
+        ("used_memory_dataset_perc", &"0.00%"),
         ("used_memory_lua", &0),
         ("used_memory_lua_human", &human(0)),
         ("used_memory_scripts", &0),
         ("used_memory_scripts_human", &human(0)),
         ("number_of_cached_scripts", &0),
+        ("number_of_functions", &0),
+        ("number_of_libraries", &0),
         ("total_system_memory", &system),
         ("total_system_memory_human", &human(system)),
         ("maxmemory", &0),
@@ -245,6 +261,7 @@ fn write_memory(text: &mut Text) {
         ("mem_allocator", &"libc"),
         ("active_defrag_running", &0),
         ("lazyfree_pending_objects", &0),
+        ("lazyfreed_objects", &0),
     ]);
 }
 
@@ -353,6 +370,7 @@ fn write_stats(server: &Server, text: &mut Text) {
         ("tracking_total_keys", &0),
         ("tracking_total_items", &0),
         ("tracking_total_prefixes", &0),
+        ("unexpected_error_replies", &0),
         ("total_error_replies", &errors),
     ]);
 }
@@ -376,23 +394,34 @@ fn write_replication(server: &Server, text: &mut Text) {
     ]);
 }
 
-/// Of the whole process, in hundredths of a second.
+/// Of the whole process, and of its main thread.
 fn write_cpu(text: &mut Text) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let (user, system) = cpu_seconds("/proc/self/stat");
+    let main = format!("/proc/self/task/{}/stat", std::process::id());
+    let (main_user, main_system) = cpu_seconds(&main);
+    text.fields(&[
+        ("used_cpu_sys", &format_args!("{system:.6}")),
+        ("used_cpu_user", &format_args!("{user:.6}")),
+        ("used_cpu_sys_children", &"0.000000"),
+        ("used_cpu_user_children", &"0.000000"),
+        (
+            "used_cpu_sys_main_thread",
+            &format_args!("{main_system:.6}"),
+        ),
+        ("used_cpu_user_main_thread", &format_args!("{main_user:.6}")),
+    ]);
+}
+
+/// Seconds as user and as system, which Linux counts in hundredths.
+fn cpu_seconds(path: &str) -> (f64, f64) {
+    let stat = std::fs::read_to_string(path).unwrap_or_default();
     // The name of the process, in parentheses, may have spaces; `utime` is the twelfth field behind.
     let behind = stat.rsplit_once(") ").map_or("", |(_, behind)| behind);
     let mut ticks = behind.split(' ').skip(11).map(|ticks| {
         let ticks: u64 = ticks.parse().unwrap_or(0);
         ticks as f64 / 100.0
     });
-    let user = ticks.next().unwrap_or(0.0);
-    let system = ticks.next().unwrap_or(0.0);
-    text.fields(&[
-        ("used_cpu_sys", &format_args!("{system:.6}")),
-        ("used_cpu_user", &format_args!("{user:.6}")),
-        ("used_cpu_sys_children", &"0.000000"),
-        ("used_cpu_user_children", &"0.000000"),
-    ]);
+    (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0))
 }
 
 fn write_command_stats(server: &Server, text: &mut Text) {

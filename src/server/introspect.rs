@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::control::is_container;
 use super::spec_of;
+use crate::command::Command;
 use crate::command::control::{CommandFilter, Introspect};
 use crate::command::glob;
 use crate::command::syntax::arguments;
@@ -22,7 +24,7 @@ pub(super) fn command(introspect: Introspect) -> Reply {
         Introspect::Info(names) => Reply::Array(
             names
                 .iter()
-                .map(|name| find(name).map_or(Reply::NullArray, described))
+                .map(|name| find(name).map_or(Reply::Null, described))
                 .collect(),
         ),
         Introspect::Docs(names) if names.is_empty() => {
@@ -76,11 +78,23 @@ fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<PlacedKey>), Reply> {
     let Some(spec) = spec_of(words) else {
         return error("Invalid command specified");
     };
-    let (first, last, step) = spec.keys;
+    if is_container(spec.name) && !has_subcommand(words) {
+        return error("Invalid command specified");
+    }
+    let (first, last, step) = match with_key(words) {
+        Some(_) => (2, 2, 1),
+        // Shard channels, which are where keys are, but no keys.
+        None if spec.group == "pubsub" => (0, 0, 0),
+        None => spec.keys,
+    };
     if first == 0 {
         return error("The command has no key arguments");
     }
-    if !spec.accepts(words.len()) {
+    let is_accepted = match with_key(words) {
+        Some(takes_more) => words.len() == 3 || (takes_more && words.len() > 3),
+        None => spec.accepts(words.len()),
+    };
+    if !is_accepted {
         return error("Invalid number of arguments specified for command");
     }
     let last = if last < 0 {
@@ -94,6 +108,48 @@ fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<PlacedKey>), Reply> {
         Some((position, words.get(position)?.clone()))
     });
     Ok((spec, keys.collect()))
+}
+
+/// Whether the subcommand is one that the container knows.
+fn has_subcommand(words: &[Bytes]) -> bool {
+    match Command::parse(words, 0) {
+        Ok(_) => true,
+        Err(rejection) => !rejection.text.starts_with("ERR unknown subcommand '"),
+    }
+}
+
+/// Subcommands that have a key behind them; and whether there may be more.
+fn with_key(words: &[Bytes]) -> Option<bool> {
+    const NAMES: &[(&str, &str, bool)] = &[
+        ("memory", "usage", true),
+        ("object", "encoding", false),
+        ("object", "freq", false),
+        ("object", "idletime", false),
+        ("object", "refcount", false),
+        ("proxy", "shard", false),
+    ];
+    let [container, subcommand, ..] = words else {
+        return None;
+    };
+    NAMES.iter().find_map(|(first, second, takes_more)| {
+        let is_it = container.eq_ignore_ascii_case(first.as_bytes())
+            && subcommand.eq_ignore_ascii_case(second.as_bytes());
+        is_it.then_some(*takes_more)
+    })
+}
+
+/// Whether BITFIELD only reads. As Redis, which looks no further than the first mistake.
+fn only_gets(words: &[Bytes]) -> bool {
+    let mut rest = words.get(2..).unwrap_or_default();
+    loop {
+        let is = |word: &Bytes, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        rest = match rest {
+            [] => return true,
+            [name, _, _, rest @ ..] if is(name, "get") => rest,
+            [name, _, rest @ ..] if is(name, "overflow") => rest,
+            _ => return false,
+        };
+    }
 }
 
 /// What a command does with the key at a position, in Redis' words.
@@ -113,7 +169,8 @@ fn key_flags(spec: &Spec, position: usize, words: &[Bytes]) -> &'static [&'stati
     };
     match spec.name {
         "set" if has_get() => CHANGE,
-        "set" | "mset" | "setex" | "psetex" | "restore" => STORE,
+        "bitfield" if only_gets(words) => READ,
+        "set" | "mset" | "setex" | "psetex" => STORE,
         "setnx" | "msetnx" => &["OW", "insert"],
         "del" | "unlink" => REMOVE,
         "getdel" => &["RW", "access", "delete"],
@@ -125,7 +182,7 @@ fn key_flags(spec: &Spec, position: usize, words: &[Bytes]) -> &'static [&'stati
         "copy" | "bitop" => STORE,
         "append" => &["RW", "insert"],
         "exists" | "ttl" | "pttl" | "expiretime" | "pexpiretime" | "type" | "touch" | "strlen"
-        | "object" | "memory" | "watch" => LOOK,
+        | "object" | "memory" | "proxy" | "watch" => LOOK,
         "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "setrange" => TOUCH,
         _ if spec.flags.contains(&"write") => CHANGE,
         _ if spec.flags.contains(&"readonly") => READ,
@@ -144,45 +201,44 @@ fn described(spec: &Spec) -> Reply {
         Reply::Integer(last.into()),
         Reply::Integer(step.into()),
         Reply::Set(statuses(&categories(spec))),
-        Reply::Array(Vec::new()),
-        Reply::Array(Vec::new()),
-        Reply::Array(Vec::new()),
+        // Tips, specifications of keys, and subcommands.
+        Reply::Set(Vec::new()),
+        Reply::Set(Vec::new()),
+        Reply::Set(Vec::new()),
     ])
 }
 
-/// The ACL categories, which follow from flags and group.
+/// The ACL categories, which follow from flags and group, in Redis' order.
 pub(super) fn categories(spec: &Spec) -> Vec<&'static str> {
     let has = |flag| spec.flags.contains(&flag);
-    let mut categories = Vec::new();
-    if has("write") {
-        categories.push("@write");
-    }
-    if has("readonly") {
-        categories.push("@read");
-    }
-    match spec.group {
-        "string" => categories.push("@string"),
-        "generic" => categories.push("@keyspace"),
-        "connection" if spec.name != "client" => categories.push("@connection"),
-        "bitmap" => categories.push("@bitmap"),
-        "transactions" => categories.push("@transaction"),
-        "pubsub" if spec.name != "pubsub" => categories.push("@pubsub"),
-        _ => {}
-    }
-    if has("admin") || matches!(spec.name, "role" | "lastsave") {
-        categories.extend(["@admin", "@dangerous"]);
-    }
-    if matches!(
-        spec.name,
-        "info" | "keys" | "flushall" | "flushdb" | "restore"
-    ) {
-        categories.push("@dangerous");
-    }
-    if matches!(spec.name, "readonly" | "readwrite" | "wait" | "command") {
-        categories.push("@connection");
-    }
-    categories.push(if has("fast") { "@fast" } else { "@slow" });
-    categories
+    let is_of = |group| spec.group == group;
+    let is = |names: &[&str]| names.contains(&spec.name);
+    let is_container = is_container(spec.name) && spec.name != "command";
+    let is_admin = has("admin") || is(&["role", "lastsave"]);
+    let is_on_keys =
+        (is_of("generic") && !is(&["object", "wait"])) || is(&["dbsize", "flushall", "flushdb"]);
+    let is_on_connection =
+        (is_of("connection") && !is_container) || is(&["readonly", "readwrite", "wait", "command"]);
+    [
+        (is_on_keys, "@keyspace"),
+        (has("readonly"), "@read"),
+        (has("write"), "@write"),
+        (is_of("string"), "@string"),
+        (is_of("bitmap"), "@bitmap"),
+        (is_of("pubsub") && !is_container, "@pubsub"),
+        (is_admin, "@admin"),
+        (has("fast"), "@fast"),
+        (!has("fast"), "@slow"),
+        (
+            is_admin || is(&["info", "keys", "flushall", "flushdb"]),
+            "@dangerous",
+        ),
+        (is_on_connection, "@connection"),
+        (is_of("transactions"), "@transaction"),
+    ]
+    .into_iter()
+    .filter_map(|(is_in, category)| is_in.then_some(category))
+    .collect()
 }
 
 fn documented(spec: &Spec) -> (Reply, Reply) {

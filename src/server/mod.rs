@@ -17,6 +17,7 @@ mod monitor;
 mod pause;
 mod proxy;
 mod pubsub;
+mod secrets;
 mod segment;
 mod session;
 mod slowlog;

@@ -13,15 +13,23 @@ use bytes::Bytes;
 use super::clients::Client;
 use super::control::refusal;
 use super::dispatch::Request;
+use super::secrets::{REDACTED, secrets};
 use super::slowlog::unix_time;
 use super::spec_of;
 
-/// What is shown instead of a name or a password.
-pub(super) const REDACTED: &[u8] = b"(redacted)";
+/// Bytes of an argument that are shown, and of all of a request's: a monitor that reads is not cut off
+/// because of a large value, which would be too much at once.
+const WORD_BYTES_MAX: usize = 64 * 1024;
+const BYTES_MAX: usize = 1024 * 1024;
 
 /// Subcommands that Redis counts among the administrative ones, which monitors don't see.
 const ADMINISTRATIVE: &[(&str, &[&str])] = &[
-    ("acl", &["getuser", "list", "users"]),
+    (
+        "acl",
+        &[
+            "deluser", "dryrun", "getuser", "list", "load", "log", "save", "setuser", "users",
+        ],
+    ),
     (
         "client",
         &["kill", "list", "no-evict", "pause", "unblock", "unpause"],
@@ -31,7 +39,7 @@ const ADMINISTRATIVE: &[(&str, &[&str])] = &[
         "latency",
         &["doctor", "graph", "histogram", "history", "latest", "reset"],
     ),
-    ("module", &["list"]),
+    ("module", &["list", "load", "loadex", "unload"]),
     ("slowlog", &["get", "len", "reset"]),
 ];
 
@@ -102,24 +110,6 @@ fn is_shown(words: &[Bytes]) -> bool {
     })
 }
 
-/// Which words of a request are secret, by their place.
-pub(super) fn secrets(words: &[Bytes]) -> impl Fn(usize) -> bool {
-    let is = |at: usize, name: &str| {
-        words
-            .get(at)
-            .is_some_and(|word: &Bytes| word.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    let from = if is(0, "auth") {
-        Some((1, usize::MAX))
-    } else if is(0, "hello") {
-        let option = (2..words.len()).find(|at| is(*at, "auth"));
-        option.map(|at| (at + 1, at + 2))
-    } else {
-        None
-    };
-    move |at| from.is_some_and(|(first, last)| (first..=last).contains(&at))
-}
-
 fn write_line(out: &mut String, address: SocketAddr, words: &[Bytes]) {
     let now = unix_time();
     // Writing to a String does not fail.
@@ -130,10 +120,18 @@ fn write_line(out: &mut String, address: SocketAddr, words: &[Bytes]) {
         now.subsec_micros()
     );
     let is_secret = secrets(words);
+    let mut left = BYTES_MAX;
     for (at, word) in words.iter().enumerate() {
-        out.push_str(" \"");
         let word = if is_secret(at) { REDACTED } else { word };
-        for byte in word {
+        if left == 0 {
+            let _ = write!(out, " \"... ({} more arguments)\"", words.len() - at);
+            break;
+        }
+        let shown = &word[..word.len().min(WORD_BYTES_MAX).min(left)];
+        // With what stands between two.
+        left = left.saturating_sub(shown.len() + 3);
+        out.push_str(" \"");
+        for byte in shown {
             match byte {
                 b'\\' => out.push_str("\\\\"),
                 b'"' => out.push_str("\\\""),
@@ -147,6 +145,9 @@ fn write_line(out: &mut String, address: SocketAddr, words: &[Bytes]) {
                     let _ = write!(out, "\\x{byte:02x}");
                 }
             }
+        }
+        if shown.len() < word.len() {
+            let _ = write!(out, "... ({} more bytes)", word.len() - shown.len());
         }
         out.push('"');
     }
@@ -181,12 +182,29 @@ mod tests {
             ),
             ("set auth x", r#""set" "auth" "x""#),
             (
-                "a\t\r\n\"\\\x07\x08 \u{1}",
-                "\"a\\t\\r\\n\\\"\\\\\\a\\b\" \"\\x01\"",
+                "get a\t\r\n\"\\\x07\x08 \u{1}",
+                "\"get\" \"a\\t\\r\\n\\\"\\\\\\a\\b\" \"\\x01\"",
             ),
         ] {
             assert_eq!(line(&words(sent)), format!("{shown}\r\n"), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn large_requests_are_cut() {
+        let long = Bytes::from(vec![b'x'; WORD_BYTES_MAX + 2]);
+        let shown = line(&[Bytes::from_static(b"get"), long.clone()]);
+        let expected = "x".repeat(WORD_BYTES_MAX);
+        assert_eq!(
+            shown,
+            format!("\"get\" \"{expected}... (2 more bytes)\"\r\n")
+        );
+        let mut many = vec![long; 100];
+        many[0] = Bytes::from_static(b"mget");
+        let shown = line(&many);
+        assert!(shown.len() < BYTES_MAX + 1000, "{}", shown.len());
+        let end = &shown[shown.len() - 40..];
+        assert!(end.ends_with("... (83 more arguments)\"\r\n"), "{end}");
     }
 
     #[test]
@@ -201,6 +219,9 @@ mod tests {
             ("CONFIG help", true),
             ("monitor", false),
             ("slowlog get", false),
+            ("acl whoami", true),
+            ("ACL SETUSER joe >x", false),
+            ("acl log", false),
         ] {
             assert_eq!(is_shown(&words(sent)), shown, "{sent}");
         }

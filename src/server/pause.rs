@@ -80,7 +80,7 @@ impl Pause {
         let waits = |request: &Request| match request {
             Request::Words(words) => spec_of(words).is_some_and(|spec| {
                 let may_write = spec.flags.contains(&"write");
-                may_write || matches!(spec.name, "publish" | "exec")
+                may_write || matches!(spec.name, "publish" | "spublish" | "exec")
             }),
             Request::Refused(_) => false,
         };

@@ -116,6 +116,7 @@ impl PubSub {
                     |name: &&Bytes| !subscribers.by_name[kind as usize].contains_key(*name);
                 names.iter().filter(unknown).cloned().collect()
             };
+            // In order, as they are kept.
             let before = self.names(client, kind);
             // Noted first, as messages may come together with the confirmation.
             let counts = self.subscribers().add(client, kind, names);
@@ -124,7 +125,7 @@ impl PubSub {
             }
             let added: Vec<Bytes> = names
                 .iter()
-                .filter(|name| !before.contains(name))
+                .filter(|name| before.binary_search(name).is_err())
                 .cloned()
                 .collect();
             self.subscribers().remove(client, kind, &added);
@@ -249,20 +250,26 @@ impl PubSub {
                 ChannelKind::Shard => b"SHARDNUMSUB",
                 _ => b"NUMSUB",
             };
-            let mut words = vec![subcommand];
-            words.extend(names.iter().map(|name| &name[..]));
-            match self.ask(redis, "PUBSUB", &words).await {
-                Ok(ChannelsAnswer::List(pairs)) => {
-                    let counts = pairs.chunks(2).map(|pair| match pair {
-                        [_, ChannelsAnswer::Integer(count)] => *count,
-                        _ => 0,
-                    });
-                    for ((elsewhere, count), here) in elsewhere.iter_mut().zip(counts).zip(&here) {
-                        *elsewhere = (count - i64::from(*here > 0)).max(0);
+            // Not all at once, which could take longer than an answer may.
+            for (names, elsewhere) in names.chunks(1000).zip(elsewhere.chunks_mut(1000)) {
+                let mut words = vec![subcommand];
+                words.extend(names.iter().map(|name| &name[..]));
+                match self.ask(redis, "PUBSUB", &words).await {
+                    Ok(ChannelsAnswer::List(pairs)) => {
+                        let counts = pairs.chunks(2).map(|pair| match pair {
+                            [_, ChannelsAnswer::Integer(count)] => *count,
+                            _ => 0,
+                        });
+                        for (elsewhere, count) in elsewhere.iter_mut().zip(counts) {
+                            *elsewhere = count;
+                        }
                     }
+                    Ok(other) => return reply(other),
+                    Err(unreachable) => return unreachable.into(),
                 }
-                Ok(other) => return reply(other),
-                Err(unreachable) => return unreachable.into(),
+            }
+            for (elsewhere, here) in elsewhere.iter_mut().zip(&here) {
+                *elsewhere = (*elsewhere - i64::from(*here > 0)).max(0);
             }
         }
         let mut counts = Vec::new();
@@ -333,10 +340,8 @@ impl PubSub {
                 .keys()
                 .cloned()
                 .collect();
-            for names in names.chunks(1000) {
-                let subscribed = channels.change(kind, true, names).await;
-                subscribed.map_err(|_| "it was lost at once".to_owned())?;
-            }
+            let subscribed = channels.change(kind, true, &names).await;
+            subscribed.map_err(|_| "it was lost at once".to_owned())?;
         }
         Ok(channels)
     }

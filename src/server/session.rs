@@ -37,9 +37,9 @@ impl Replies {
         let left_out = match mode {
             ReplyMode::On => 0,
             ReplyMode::Off => Self::NONE,
+            ReplyMode::Skip if self.0.load(Ordering::Relaxed) == Self::NONE => return,
             // This one as well.
-            ReplyMode::Skip if self.0.load(Ordering::Relaxed) == 0 => 2,
-            ReplyMode::Skip => return,
+            ReplyMode::Skip => 2,
         };
         self.0.store(left_out, Ordering::Relaxed);
     }

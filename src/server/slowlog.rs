@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::clients::Client;
 use super::dispatch::Request;
+use super::secrets::{REDACTED, secrets};
 use crate::command::control::Slowlog;
 use crate::resp::Reply;
 
@@ -111,12 +112,12 @@ fn trimmed(words: &[Bytes]) -> Vec<Bytes> {
         count if count > WORDS_MAX => WORDS_MAX - 1,
         count => count,
     };
-    let is_secret = super::monitor::secrets(words);
+    let is_secret = secrets(words);
     let mut trimmed: Vec<Bytes> = words[..kept]
         .iter()
         .enumerate()
         .map(|(at, word)| match word.len().checked_sub(WORD_BYTES_MAX) {
-            _ if is_secret(at) => Bytes::from_static(super::monitor::REDACTED),
+            _ if is_secret(at) => Bytes::from_static(REDACTED),
             Some(more @ 1..) => {
                 let mut cut = word[..WORD_BYTES_MAX].to_vec();
                 cut.extend_from_slice(format!("... ({more} more bytes)").as_bytes());

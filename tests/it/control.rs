@@ -13,11 +13,16 @@ with_reference!(
     client_kill_of_oneself_answers_first,
     client_pause_holds_back_everything,
     client_pause_write_lets_reads_through,
+    client_pause_write_holds_back_messages,
+    debug_and_modules_break_a_transaction,
     client_reply_leaves_replies_out,
     command_getkeys_and_list,
+    commands_are_in_the_categories_of_redis,
+    command_info_has_the_types_of_redis,
     config_set_changes_what_config_get_shows,
     config_set_is_all_or_nothing,
     slowlog_has_slow_commands,
+    slowlog_keeps_no_passwords,
     latency_has_histograms_and_samples,
     info_has_what_exporters_read,
     idle_clients_are_closed_after_the_timeout,
@@ -408,6 +413,37 @@ fn client_pause_write_lets_reads_through(setup: Setup) {
     assert_eq!(other.read(), "\"2\"");
 }
 
+fn client_pause_write_holds_back_messages(setup: Setup) {
+    let it = setup.start();
+    let (mut conn, mut other) = (it.conn(), it.conn());
+    for command in ["PUBLISH", "SPUBLISH"] {
+        let began = Instant::now();
+        assert_eq!(conn.run("CLIENT PAUSE 300 WRITE"), "+OK");
+        assert_eq!(other.run("PING"), "+PONG");
+        assert_eq!(other.run(&format!("{command} a x")), ":0");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(300), "{command}: {took:?}");
+    }
+}
+
+fn debug_and_modules_break_a_transaction(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for command in ["DEBUG SLEEP 0", "MODULE LOAD x"] {
+        conn.run("MULTI");
+        assert_eq!(conn.run("SET key 1"), "+QUEUED");
+        let reply = conn.run(command);
+        let name = command.split(' ').next().unwrap();
+        let expected = format!("ERR {name} command not allowed");
+        assert!(reply.error().starts_with(&expected), "{reply}");
+        assert_eq!(
+            conn.run("EXEC"),
+            "-EXECABORT Transaction discarded because of previous errors."
+        );
+    }
+    assert_eq!(conn.run("GET key"), "$-1");
+}
+
 fn client_reply_leaves_replies_out(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
@@ -418,6 +454,8 @@ fn client_reply_leaves_replies_out(setup: Setup) {
     assert_eq!(conn.read(), "\"1\"");
     conn.send(b"CLIENT REPLY SKIP\r\nGET a\r\nPING\r\n");
     assert_eq!(conn.read(), "+PONG");
+    conn.send(b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nECHO y\r\n");
+    assert_eq!(conn.read(), "\"y\"", "the second begins anew");
     conn.send(b"CLIENT REPLY SKIP\r\nNOSUCH\r\nECHO x\r\n");
     assert_eq!(conn.read(), "\"x\"");
     conn.send(b"CLIENT REPLY OFF\r\nCLIENT REPLY foo\r\nSUBSCRIBE c\r\n");
@@ -425,6 +463,132 @@ fn client_reply_leaves_replies_out(setup: Setup) {
         conn.read(),
         "[\"subscribe\", \"c\", :1]",
         "messages are no replies"
+    );
+}
+
+const NO_KEYS: &str = "-ERR The command has no key arguments";
+
+/// The ACL categories of each command.
+#[rustfmt::skip]
+const CATEGORIES: &[(&str, &str)] = &[
+    ("acl", "@slow"),
+    ("append", "@write @string @fast"),
+    ("auth", "@fast @connection"),
+    ("bitcount", "@read @bitmap @slow"),
+    ("bitfield", "@write @bitmap @slow"),
+    ("bitfield_ro", "@read @bitmap @fast"),
+    ("bitop", "@write @bitmap @slow"),
+    ("bitpos", "@read @bitmap @slow"),
+    ("client", "@slow"),
+    ("cluster", "@slow"),
+    ("command", "@slow @connection"),
+    ("config", "@slow"),
+    ("copy", "@keyspace @write @slow"),
+    ("dbsize", "@keyspace @read @fast"),
+    ("debug", "@admin @slow @dangerous"),
+    ("decr", "@write @string @fast"),
+    ("decrby", "@write @string @fast"),
+    ("del", "@keyspace @write @slow"),
+    ("discard", "@fast @transaction"),
+    ("echo", "@fast @connection"),
+    ("exec", "@slow @transaction"),
+    ("exists", "@keyspace @read @fast"),
+    ("expire", "@keyspace @write @fast"),
+    ("expireat", "@keyspace @write @fast"),
+    ("expiretime", "@keyspace @read @fast"),
+    ("flushall", "@keyspace @write @slow @dangerous"),
+    ("flushdb", "@keyspace @write @slow @dangerous"),
+    ("get", "@read @string @fast"),
+    ("getbit", "@read @bitmap @fast"),
+    ("getdel", "@write @string @fast"),
+    ("getex", "@write @string @fast"),
+    ("getrange", "@read @string @slow"),
+    ("getset", "@write @string @fast"),
+    ("hello", "@fast @connection"),
+    ("incr", "@write @string @fast"),
+    ("incrby", "@write @string @fast"),
+    ("incrbyfloat", "@write @string @fast"),
+    ("info", "@slow @dangerous"),
+    ("keys", "@keyspace @read @slow @dangerous"),
+    ("lastsave", "@admin @fast @dangerous"),
+    ("latency", "@slow"),
+    ("lcs", "@read @string @slow"),
+    ("memory", "@slow"),
+    ("mget", "@read @string @fast"),
+    ("module", "@slow"),
+    ("monitor", "@admin @slow @dangerous"),
+    ("mset", "@write @string @slow"),
+    ("msetnx", "@write @string @slow"),
+    ("multi", "@fast @transaction"),
+    ("object", "@slow"),
+    ("persist", "@keyspace @write @fast"),
+    ("pexpire", "@keyspace @write @fast"),
+    ("pexpireat", "@keyspace @write @fast"),
+    ("pexpiretime", "@keyspace @read @fast"),
+    ("ping", "@fast @connection"),
+    ("psetex", "@write @string @slow"),
+    ("psubscribe", "@pubsub @slow"),
+    ("pttl", "@keyspace @read @fast"),
+    ("publish", "@pubsub @fast"),
+    ("pubsub", "@slow"),
+    ("punsubscribe", "@pubsub @slow"),
+    ("quit", "@fast @connection"),
+    ("randomkey", "@keyspace @read @slow"),
+    ("readonly", "@fast @connection"),
+    ("readwrite", "@fast @connection"),
+    ("rename", "@keyspace @write @slow"),
+    ("renamenx", "@keyspace @write @fast"),
+    ("reset", "@fast @connection"),
+    ("role", "@admin @fast @dangerous"),
+    ("scan", "@keyspace @read @slow"),
+    ("select", "@fast @connection"),
+    ("set", "@write @string @slow"),
+    ("setbit", "@write @bitmap @slow"),
+    ("setex", "@write @string @slow"),
+    ("setnx", "@write @string @fast"),
+    ("setrange", "@write @string @slow"),
+    ("slowlog", "@slow"),
+    ("spublish", "@pubsub @fast"),
+    ("ssubscribe", "@pubsub @slow"),
+    ("strlen", "@read @string @fast"),
+    ("subscribe", "@pubsub @slow"),
+    ("substr", "@read @string @slow"),
+    ("sunsubscribe", "@pubsub @slow"),
+    ("time", "@fast"),
+    ("touch", "@keyspace @read @fast"),
+    ("ttl", "@keyspace @read @fast"),
+    ("type", "@keyspace @read @fast"),
+    ("unlink", "@keyspace @write @fast"),
+    ("unsubscribe", "@pubsub @slow"),
+    ("unwatch", "@fast @transaction"),
+    ("wait", "@slow @connection"),
+    ("watch", "@fast @transaction"),
+];
+
+fn commands_are_in_the_categories_of_redis(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for (name, expected) in CATEGORIES {
+        let info = conn.run(&format!("COMMAND INFO {name}")).array().remove(0);
+        let categories: Vec<String> = info.array()[6]
+            .clone()
+            .array()
+            .iter()
+            .map(|category| category.to_string().trim_start_matches('+').to_owned())
+            .collect();
+        assert_eq!(categories.join(" "), *expected, "{name}");
+    }
+}
+
+fn command_info_has_the_types_of_redis(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    assert_eq!(conn.run("COMMAND INFO nosuch"), "[$-1]");
+    conn.run("HELLO 3");
+    assert_eq!(conn.run("COMMAND INFO nosuch"), "[_]");
+    assert_eq!(
+        conn.run("COMMAND INFO echo"),
+        "[[\"echo\", :2, ~[+loading, +stale, +fast], :0, :0, :0, ~[+@fast, +@connection], ~[], ~[], ~[]]]"
     );
 }
 
@@ -464,6 +628,35 @@ fn command_getkeys_and_list(setup: Setup) {
         ),
     ] {
         assert_eq!(conn.run(command), expected, "{command}");
+    }
+    for (command, expected) in [
+        ("object encoding k", "[[\"k\", [+RO]]]"),
+        ("memory usage k samples 5", "[[\"k\", [+RO]]]"),
+        ("object help", NO_KEYS),
+        ("memory doctor", NO_KEYS),
+        ("config get x", NO_KEYS),
+        ("spublish a b", NO_KEYS),
+        ("ssubscribe a b", NO_KEYS),
+        ("sunsubscribe a", NO_KEYS),
+        ("object nosuch k", "-ERR Invalid command specified"),
+        ("config nosuch x", "-ERR Invalid command specified"),
+        (
+            "object encoding",
+            "-ERR Invalid number of arguments specified for command",
+        ),
+        ("bitfield k", "[[\"k\", [+RO, +access]]]"),
+        (
+            "bitfield k get u8 0 overflow sat get u8 1",
+            "[[\"k\", [+RO, +access]]]",
+        ),
+        (
+            "bitfield k get u8 0 set u8 0 1",
+            "[[\"k\", [+RW, +access, +update]]]",
+        ),
+        ("bitfield k get u8", "[[\"k\", [+RW, +access, +update]]]"),
+    ] {
+        let reply = conn.run(&format!("COMMAND GETKEYSANDFLAGS {command}"));
+        assert_eq!(reply, expected, "{command}");
     }
     let names = |reply: Reply| -> Vec<String> { reply.array().iter().map(Reply::string).collect() };
     assert!(names(conn.run("COMMAND LIST")).contains(&"get".to_owned()));
@@ -563,6 +756,32 @@ fn slowlog_has_slow_commands(setup: Setup) {
     assert_eq!(conn.run("SLOWLOG LEN"), ":0");
 }
 
+fn slowlog_keeps_no_passwords(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    conn.run("CONFIG SET slowlog-log-slower-than 0");
+    for command in [
+        "AUTH default secret",
+        "HELLO 2 SETNAME auth AUTH default secret",
+        "ACL SETUSER joe on >secret",
+        "CONFIG SET slowlog-max-len 100 masterauth secret",
+        "MIGRATE 127.0.0.1 1 key 0 10 AUTH secret",
+        "MIGRATE 127.0.0.1 1 key 0 10 AUTH2 joe secret",
+    ] {
+        conn.run(command);
+    }
+    let kept = conn.run("SLOWLOG GET 100").to_string();
+    for shown in [
+        r#"["AUTH", "(redacted)", "(redacted)"]"#,
+        r#"["HELLO", "2", "SETNAME", "auth", "AUTH", "(redacted)", "(redacted)"]"#,
+        r#"["ACL", "SETUSER", "(redacted)", "(redacted)", "(redacted)"]"#,
+        r#"["CONFIG", "SET", "slowlog-max-len", "100", "masterauth", "(redacted)"]"#,
+    ] {
+        assert!(kept.contains(shown), "{shown} in {kept}");
+    }
+    assert!(!kept.contains("secret"), "{kept}");
+}
+
 fn latency_has_histograms_and_samples(setup: Setup) {
     let it = setup.start();
     let mut conn = it.conn();
@@ -610,6 +829,8 @@ fn info_has_what_exporters_read(setup: Setup) {
         "tcp_port",
         "uptime_in_seconds",
         "uptime_in_days",
+        "hz",
+        "lru_clock",
         "connected_clients",
         "maxclients",
         "blocked_clients",
@@ -617,6 +838,11 @@ fn info_has_what_exporters_read(setup: Setup) {
         "used_memory_human",
         "used_memory_rss",
         "used_memory_peak",
+        "used_memory_overhead",
+        "used_memory_startup",
+        "used_memory_dataset",
+        "number_of_functions",
+        "lazyfreed_objects",
         "total_system_memory",
         "maxmemory",
         "maxmemory_policy",
@@ -641,6 +867,9 @@ fn info_has_what_exporters_read(setup: Setup) {
         "master_repl_offset",
         "used_cpu_sys",
         "used_cpu_user",
+        "used_cpu_sys_main_thread",
+        "used_cpu_user_main_thread",
+        "unexpected_error_replies",
         "cluster_enabled",
         "errorstat_ERR",
         "db0",
@@ -692,7 +921,10 @@ mod of_its_own {
     both_backends!(
         what_is_not_served_is_refused,
         info_has_a_section_of_its_own,
-        a_slow_pipeline_has_one_entry
+        a_slow_pipeline_has_one_entry,
+        slowlog_keeps_no_passwords_of_what_was_refused,
+        a_pause_is_of_a_day_at_most,
+        the_key_of_proxy_shard_is_one,
     );
 }
 
@@ -763,4 +995,45 @@ fn a_slow_pipeline_has_one_entry(setup: Setup) {
     let entries = conn.run("SLOWLOG GET").array();
     let words = entries[0].clone().array()[3].to_string();
     assert_eq!(words, "[\"SET\", \"a\", \"1\", \"... (2 more commands)\"]");
+}
+
+fn slowlog_keeps_no_passwords_of_what_was_refused(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    conn.run("CONFIG SET slowlog-log-slower-than 0");
+    for command in [
+        "AUTH default default secret",
+        "HELLO AUTH default secret",
+        "HELLO 2 AUTH default",
+        "ACL NOSUCH joe >secret",
+        "CONFIG SET requirepass a secret",
+        "AUHT secret",
+    ] {
+        assert!(conn.run(command).is_error(), "{command}");
+    }
+    let kept = conn.run("SLOWLOG GET").to_string();
+    assert!(kept.contains(r#"["AUHT", "(redacted)"]"#), "{kept}");
+    assert!(!kept.contains("secret"), "{kept}");
+}
+
+fn a_pause_is_of_a_day_at_most(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    for millis in ["9223372036854775807", "86400001"] {
+        assert_eq!(
+            conn.run(&format!("CLIENT PAUSE {millis}")),
+            "-ERR timeout is out of range"
+        );
+    }
+    assert_eq!(conn.run("PING"), "+PONG");
+    assert_eq!(conn.run("CLIENT PAUSE 86400000 WRITE"), "+OK");
+    assert_eq!(conn.run("CLIENT UNPAUSE"), "+OK");
+    assert_eq!(conn.run("PUBLISH a x"), ":0");
+}
+
+fn the_key_of_proxy_shard_is_one(setup: Setup) {
+    let it = setup.start();
+    let mut conn = it.conn();
+    assert_eq!(conn.run("COMMAND GETKEYS proxy shard k"), "[\"k\"]");
+    assert_eq!(conn.run("COMMAND GETKEYS proxy shards x"), NO_KEYS);
 }

@@ -30,6 +30,9 @@ fn a_monitor_sees_every_command(setup: Setup) {
     conn.run("SET a b foo");
     conn.run("AUTH default secret");
     conn.run("HELLO 2 AUTH default secret SETNAME joe");
+    conn.run("HELLO 2 SETNAME auth AUTH default secret");
+    conn.run("ACL SETUSER joe >secret");
+    conn.run("CONFIG SET requirepass secret nosuch 1");
     conn.run("CONFIG GET save");
     conn.run("CLIENT LIST");
     conn.run("CLIENT ID");
@@ -40,6 +43,7 @@ fn a_monitor_sees_every_command(setup: Setup) {
         r#""SET" "a" "b" "foo""#,
         r#""AUTH" "(redacted)" "(redacted)""#,
         r#""HELLO" "2" "AUTH" "(redacted)" "(redacted)" "SETNAME" "joe""#,
+        r#""HELLO" "2" "SETNAME" "auth" "AUTH" "(redacted)" "(redacted)""#,
         r#""CLIENT" "ID""#,
         r#""ECHO" "end""#,
     ] {
@@ -82,7 +86,27 @@ fn reset_ends_it(setup: Setup) {
 mod of_its_own {
     use super::*;
 
-    both_backends!(a_monitor_that_does_not_read_is_cut_off);
+    both_backends!(
+        a_monitor_that_does_not_read_is_cut_off,
+        a_monitor_that_reads_is_not_cut_off,
+    );
+}
+
+fn a_monitor_that_reads_is_not_cut_off(setup: Setup) {
+    let it = setup.start();
+    let (mut monitor, mut conn) = (it.conn(), it.conn());
+    monitor.run("MONITOR");
+    // Four bytes are shown for each.
+    let value = vec![0; 15 * 1024 * 1024];
+    conn.set("key", &value);
+    let shown = line(&mut monitor);
+    assert!(
+        shown.starts_with(r#""SET" "key" "\x00"#),
+        "{}",
+        &shown[..40]
+    );
+    let cut = format!("... ({} more bytes)\"", value.len() - 64 * 1024);
+    assert!(shown.ends_with(&cut), "{}", &shown[shown.len() - 40..]);
 }
 
 fn a_monitor_that_does_not_read_is_cut_off(setup: Setup) {
@@ -90,9 +114,10 @@ fn a_monitor_that_does_not_read_is_cut_off(setup: Setup) {
     let (mut monitor, mut conn) = (it.conn(), it.conn());
     monitor.run("MONITOR");
     conn.set_limit(Duration::from_secs(60));
-    let value = vec![b'x'; 1024 * 1024];
+    // Four bytes are shown for each.
+    let value = vec![0; 64 * 1024];
     // What waits for it, and what its socket takes, end at some 40 MiB.
-    for n in 0..100 {
+    for n in 0..400 {
         conn.set(format!("key:{}", n % 3), &value);
     }
     monitor.read_to_end();

@@ -1,6 +1,8 @@
 //! Messages between clients: SUBSCRIBE, PUBLISH and relatives, in one proxy, over several, and while Redis is away.
 
-use crate::harness::{Conn, Reply, Setup, args, both_backends, eventually, with_reference};
+use std::time::Duration;
+
+use crate::harness::{Conn, Reply, Setup, args, both_backends, encode, eventually, with_reference};
 
 with_reference!(
     messages_reach_subscribers,
@@ -16,6 +18,7 @@ with_reference!(
     messages_of_a_channel_are_in_order,
     publishing_to_oneself_comes_before_the_reply,
     names_and_messages_are_any_bytes,
+    a_hundred_thousand_subscriptions_at_once_disturb_nobody,
 );
 
 fn messages_reach_subscribers(setup: Setup) {
@@ -310,6 +313,41 @@ fn a_subscriber_that_does_not_read_is_cut_off(setup: Setup) {
     eventually("it is off the list", || {
         (publisher.run("PUBLISH a x") == ":1").then_some(())
     });
+}
+
+fn a_hundred_thousand_subscriptions_at_once_disturb_nobody(setup: Setup) {
+    const COUNT: usize = 200_000;
+    let it = setup.start();
+    let (mut many, mut other, mut publisher) = (it.conn(), it.conn(), it.conn());
+    other.run("SUBSCRIBE a");
+    many.set_limit(Duration::from_secs(60));
+    publisher.set_limit(Duration::from_secs(60));
+    for what in ["SUBSCRIBE", "UNSUBSCRIBE"] {
+        let mut words = vec![what.as_bytes().to_vec()];
+        words.extend((0..COUNT).map(|n| format!("channel:{n}").into_bytes()));
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        many.send(&encode(&words));
+        for n in 0..COUNT {
+            let confirmation = many.read();
+            assert!(!confirmation.is_error(), "{confirmation}");
+            let left = match what {
+                "SUBSCRIBE" => n + 1,
+                _ => COUNT - n - 1,
+            };
+            assert_eq!(confirmation.array()[2].int(), left as i64);
+        }
+        let mut counts = vec![b"PUBSUB".to_vec(), b"NUMSUB".to_vec()];
+        counts.extend((0..1500).map(|n| format!("channel:{n}").into_bytes()));
+        let counts: Vec<&[u8]> = counts.iter().map(Vec::as_slice).collect();
+        let counted = publisher.cmd(&counts).array();
+        assert_eq!(counted.len(), 3000);
+        assert_eq!(counted[2998].string(), "channel:1499");
+        let subscribed = i64::from(what == "SUBSCRIBE");
+        assert_eq!(counted[2999].int(), subscribed);
+        assert_eq!(publisher.run("PUBLISH a x"), ":1", "after {what}");
+        assert_eq!(other.read(), "[\"message\", \"a\", \"x\"]");
+    }
+    assert_eq!(publisher.run("PUBLISH channel:7 x"), ":0");
 }
 
 /// Reads until a message that is not left over from before.

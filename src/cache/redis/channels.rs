@@ -24,6 +24,11 @@ use crate::command::control::ChannelKind;
 /// Requests that may wait for the connection.
 const QUEUE_MAX: usize = 1024;
 
+/// Names, and their bytes, that one request subscribes to. With more at a time, the confirmations could take
+/// longer than an answer may.
+const NAMES_MAX: usize = 1000;
+const NAME_BYTES_MAX: usize = 1024 * 1024;
+
 /// How often a connection on which nobody asks anything is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
@@ -145,8 +150,22 @@ fn next_frame(input: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
     Ok(decoded.map(|(frame, _, _)| frame))
 }
 
+/// Names in parts that may be sent at a time.
+fn parts(names: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
+    let (mut count, mut bytes) = (0, names.first().map_or(0, Bytes::len));
+    names.chunk_by(move |_, next| {
+        count += 1;
+        bytes += next.len();
+        let is_full = count >= NAMES_MAX || bytes > NAME_BYTES_MAX;
+        if is_full {
+            (count, bytes) = (0, next.len());
+        }
+        !is_full
+    })
+}
+
 impl Channels {
-    /// SUBSCRIBE or UNSUBSCRIBE, and relatives; returns when the Redis has confirmed it.
+    /// SUBSCRIBE or UNSUBSCRIBE, and relatives; returns when the Redis has confirmed all of it, part by part.
     ///
     /// # Errors
     ///
@@ -165,18 +184,15 @@ impl Channels {
             (ChannelKind::Shard, true) => "SSUBSCRIBE",
             (ChannelKind::Shard, false) => "SUNSUBSCRIBE",
         };
-        if names.is_empty() {
-            return Ok(());
-        }
-        let words = names.iter().map(|name| &name[..]);
-        match self.send(name, words, names.len()).await? {
-            Answer::Error(error) => {
+        for part in parts(names) {
+            let words = part.iter().map(|name| &name[..]);
+            if let Answer::Error(error) = self.send(name, words, part.len()).await? {
                 tracing::warn!(error, "the Redis refuses {name}");
                 self.over.cancel();
-                Err(Unavailable)
+                return Err(Unavailable);
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Any other command.
@@ -353,5 +369,21 @@ fn answer(frame: BytesFrame) -> Answer {
             Answer::Error(String::from_utf8_lossy(&data).into_owned())
         }
         other => Answer::Text(text(other).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sent_in_parts() {
+        let names = |count: usize, length: usize| vec![Bytes::from(vec![b'x'; length]); count];
+        let lengths = |names: &[Bytes]| parts(names).map(<[Bytes]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&names(1000, 1)), [1000]);
+        assert_eq!(lengths(&names(2001, 1)), [1000, 1000, 1]);
+        assert_eq!(lengths(&names(3, NAME_BYTES_MAX)), [1, 1, 1]);
+        assert_eq!(lengths(&names(5, NAME_BYTES_MAX / 2)), [2, 2, 1]);
     }
 }

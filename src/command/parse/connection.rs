@@ -171,9 +171,16 @@ fn on_or_off(mode: &[u8]) -> Result<bool, Rejection> {
     }
 }
 
+/// A day. Nobody could end a longer pause, as CLIENT UNPAUSE waits as well.
+const PAUSE_MAX: u64 = 24 * 60 * 60 * 1000;
+
 fn pause(timeout: &[u8], writes_only: bool) -> Result<Client, Rejection> {
+    let millis = timeout_millis(timeout)?;
+    if millis > PAUSE_MAX {
+        return reject("ERR timeout is out of range");
+    }
     Ok(Client::Pause {
-        millis: timeout_millis(timeout)?,
+        millis,
         writes_only,
     })
 }

@@ -163,10 +163,10 @@ const CLUSTER_SUBCOMMANDS: &[&str] = &[
 
 pub(in crate::command) fn debug(operands: &[Bytes]) -> Parsed {
     let (name, _) = subcommand(operands);
-    reject(format!(
+    Err(Rejection::early(format!(
         "ERR DEBUG command not allowed: the proxy has no DEBUG {}, as it would act on the shards and the cache of others",
         name.to_ascii_uppercase()
-    ))
+    )))
 }
 
 pub(in crate::command) fn slowlog(operands: &[Bytes]) -> Parsed {
@@ -271,7 +271,7 @@ pub(in crate::command) fn module(operands: &[Bytes]) -> Parsed {
         ("list", []) => control(Control::ModuleList),
         ("help", []) => Ok(Command::Help(help::MODULE)),
         ("list" | "help", _) => wrong_arity_of("module", &name),
-        ("load" | "loadex" | "unload", _) => reject(NO_MODULES),
+        ("load" | "loadex" | "unload", _) => Err(Rejection::early(NO_MODULES)),
         _ => unknown("MODULE", operands),
     }
 }
