@@ -142,7 +142,7 @@ impl FieldOperation {
 }
 
 /// How long a value is at least after the operations, in bytes: what to hold against a limit before
-/// [`field`]. None if they only read.
+/// [`change_fields`]. None if they only read.
 pub fn length_with(operations: &[FieldOperation]) -> Option<u64> {
     operations
         .iter()
