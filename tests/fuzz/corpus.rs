@@ -81,9 +81,9 @@ fn every_command_of_the_table_is_a_seed() {
     for spec in table::COMMANDS {
         let is_it = |words: &Words| {
             let args: Vec<_> = words.iter().map(|word| word.clone().into()).collect();
-            // Some are known and never served: CLUSTER, READONLY.
-            let is_understood =
-                Command::parse(&args, 1 << 24).map_or_else(|no| !no.is_early, |_| true);
+            // Some are known and never served: CLUSTER, READONLY, DEBUG.
+            let is_understood = Command::parse(&args, 1 << 24)
+                .map_or_else(|no| !no.is_early || spec.name == "debug", |_| true);
             words[0].eq_ignore_ascii_case(spec.name.as_bytes()) && is_understood
         };
         let is_there = corpus.commands.iter().any(is_it);
