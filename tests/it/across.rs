@@ -646,6 +646,13 @@ fn others_finish_what_stands_still_and_tell_the_cache() {
     let mut victim = it.builder.clone().env(point.0, point.1).start();
     let mut conn = victim.conn();
     conn.send(&multi_set(&keys(), "new"));
+    // It gets there when it gets there; the decision stays for a minute.
+    eventually("it is decided", || {
+        let mut sql = pg(&it.urls[0]).ok()?;
+        let query = "select count(*) from respgres_decisions where verdict = 'commit'";
+        let decided: i64 = sql.query_one(query, &[]).ok()?.get(0);
+        (decided == 1).then_some(())
+    });
     assert_eq!(it.settled(), "new");
     assert!(!it.proxy.log().contains("ended without signing off"));
     assert!(
