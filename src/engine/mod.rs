@@ -29,7 +29,7 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
-use crate::command::{Many, Mutation, Operation, Outcome, Row};
+use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -173,7 +173,7 @@ impl Engine {
         let count = operations.len();
         let mut operations = operations;
         if let [Operation::Many(many)] = &operations[..]
-            && self.spans_shards(many)
+            && self.spans_shards(|tell| many.keys(&mut |key, _| tell(key)))
             && let Some(operation) = operations.pop()
         {
             return self.submit_across(operation);
@@ -238,11 +238,11 @@ impl Engine {
         }
     }
 
-    /// Whether the keys of an operation are on several shards.
-    pub fn spans_shards(&self, many: &Many) -> bool {
+    /// Whether the keys that `tell_all` tells are on several shards.
+    pub fn spans_shards(&self, tell_all: impl FnOnce(&mut dyn FnMut(&Bytes))) -> bool {
         let mut first = None;
         let mut spans = false;
-        many.keys(&mut |key, _| {
+        tell_all(&mut |key| {
             let shard = self.shard_of(key);
             spans |= *first.get_or_insert(shard) != shard;
         });

@@ -6,7 +6,7 @@ use crate::command::{Command, Many};
 impl Server {
     /// MSET over several shards is a transaction if that is wanted; else each shard does its part.
     pub(super) fn as_a_whole(&self, command: Command) -> Command {
-        if !self.settings.atomic_mset || !self.has_several_shards(&command) {
+        if !self.settings.atomic_mset || !self.engine.spans_shards(|tell| command.keys(tell)) {
             return command;
         }
         match command {
@@ -17,16 +17,7 @@ impl Server {
 
     /// Whether it is a transaction over several shards.
     pub(super) fn spans_shards(&self, command: &Command) -> bool {
-        matches!(command, Command::Together(_)) && self.has_several_shards(command)
-    }
-
-    fn has_several_shards(&self, command: &Command) -> bool {
-        let mut first = None;
-        let mut has_several = false;
-        command.keys(&mut |key| {
-            let shard = self.engine.shard_of(key);
-            has_several |= *first.get_or_insert(shard) != shard;
-        });
-        has_several
+        matches!(command, Command::Together(_))
+            && self.engine.spans_shards(|tell| command.keys(tell))
     }
 }

@@ -241,10 +241,9 @@ impl Execution {
     pub(super) fn is_of_one_shard(&self, engine: &Engine) -> bool {
         let mut answers = self.answers.iter();
         let is_all_data = answers.all(|answer| !matches!(answer, Answer::Command(_)));
-        let spans = match &self.operation {
-            Some(Operation::Many(many)) => engine.spans_shards(many),
-            Some(Operation::One(..)) | None => false,
-        };
+        let spans = self.operation.as_ref().is_some_and(|operation| {
+            engine.spans_shards(|tell| operation.keys(&mut |key, _| tell(key)))
+        });
         is_all_data && !spans
     }
 }
