@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
-//! neither RESP nor HTTP, `cache` and `shard` do not know each other. Only `main` reads the
-//! environment. There are no statics: what is shared is built in `main` and passed down.
+//! neither RESP nor HTTP, `cache` and `shard` do not know each other. Only the
+//! program (`src/bin/respgres`) reads the environment. There are no statics: what is shared is built in its `serve.rs`
+//! and passed down.
 //!
 //! # How a GET travels
 //!

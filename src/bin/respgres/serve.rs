@@ -1,13 +1,12 @@
-//! Configuration, build, serve, drain with a deadline.
+//! `respgres serve`: build, serve, drain with a deadline.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
-use respgres::config::{CacheTarget, Config, LoadError, LogFormat};
+use respgres::config::{CacheTarget, Config};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
 use respgres::crash_points::{DIE_AT, STOP_AT};
@@ -22,10 +21,8 @@ use respgres::{http, shard};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing_subscriber::EnvFilter;
 
-/// Exit codes: 1 for a failure at run time, 2 for a configuration that can't be used.
-const EXIT_CONFIGURATION: u8 = 2;
+use crate::failure::{Failure, failure, refused};
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
@@ -33,72 +30,12 @@ const VIEWS_START_MAX: Duration = Duration::from_secs(3);
 /// The arguments of one request together may always have so many bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
-fn main() -> ExitCode {
-    let environment =
-        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match Config::load(std::env::args_os(), environment, Path::new(".env")) {
-        Ok(config) => config,
-        Err(LoadError::Flags(error)) => error.exit(),
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
-    start_logging(&config);
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("can't start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(run(&config));
-    // Whatever is left at the deadline is not waited for.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    code
-}
-
-fn start_logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
-}
-
-async fn run(config: &Config) -> ExitCode {
-    match serve(config).await {
-        Ok(code) => code,
-        Err(Failure { text, code }) => {
-            eprintln!("{text}");
-            ExitCode::from(code)
-        }
-    }
-}
-
-struct Failure {
-    text: String,
-    code: u8,
-}
-
-fn failure(text: String) -> Failure {
-    Failure { text, code: 1 }
-}
-
-fn refused(text: String) -> Failure {
-    Failure {
-        text,
-        code: EXIT_CONFIGURATION,
-    }
-}
-
-async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+/// Serves until a signal, then answers what was read.
+///
+/// # Errors
+///
+/// Why it could not start, or how it ended.
+pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
