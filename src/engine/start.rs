@@ -13,6 +13,7 @@ use super::keeper::Keeper;
 use super::lane::Lane;
 use super::lease::ViewLease;
 use super::locked::LockedKeys;
+use super::overview::Watched;
 use super::read::ReadPath;
 use super::recover::Recovery;
 use super::shard_cache::ShardCache;
@@ -89,6 +90,7 @@ impl Engine {
             across,
             writes: Vec::new(),
             reads: Vec::new(),
+            watched: Watched::default(),
         };
         let keepers = Keepers {
             tasks: TaskTracker::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
+use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
@@ -69,21 +70,22 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         workers.clone(),
     ));
     let stop_accepting = CancellationToken::new();
+    // Later: who asks whether it is ready is told that it is not, until all clients are gone.
+    let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
     let serving = {
-        let http = http::serve(
-            http,
-            Arc::clone(&engine),
-            http_limits,
-            stop_accepting.clone(),
-        );
+        let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
         let http = workers.of(0).spawn(http);
         let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
         tokio::spawn(async move {
+            let resp = async {
+                resp.await;
+                stop_http.cancel();
+            };
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
@@ -95,6 +97,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let name = signals.next().await;
     tracing::info!("{name}: no new connections; answering what was read");
     tokio::spawn(signals.exit_at_next());
+    engine.begin_draining();
     stop_accepting.cancel();
     let drain = async {
         let served = serving.await;
@@ -163,7 +166,13 @@ async fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
+    let metrics = Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ));
     let settings = shard::Settings {
+        metrics: Arc::clone(&metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -189,6 +198,7 @@ async fn build(
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
@@ -202,7 +212,7 @@ async fn build(
             reads_when_shard_down: config.reads_when_shard_down,
             crash_points: crash_points(),
         },
-        Arc::new(Metrics::default()),
+        metrics,
         workers,
         tasks,
         stop,
