@@ -14,6 +14,7 @@ mod crowds;
 mod expiry;
 mod fault_proxy;
 mod harness;
+mod hot_keys;
 mod identity;
 mod keyspace;
 mod layers;
