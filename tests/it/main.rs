@@ -25,6 +25,7 @@ mod malformed;
 mod membership;
 mod metrics;
 mod monitor;
+mod monitoring;
 mod outbox;
 mod outside_writes;
 mod pipelining;
