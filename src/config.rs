@@ -24,8 +24,8 @@ use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
     DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LOG_FORMAT, MAX_CLIENTS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS,
-    REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN,
+    REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -68,6 +68,8 @@ pub struct Config {
     pub db_pool_wait_timeout: Duration,
     /// How long a statement on a shard may take.
     pub db_query_timeout: Duration,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// How long a Redis may take to answer before it is taken for down.
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
@@ -155,6 +157,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
             db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
             db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
+            queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
             reads_when_shard_down: self

@@ -204,6 +204,17 @@ pub const DB_QUERY_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that a statement on a shard may take",
 };
 
+/// How long a request may wait in a queue.
+pub const MAX_QUEUE_WAIT_MS: Variable = Variable {
+    name: "MAX_QUEUE_WAIT_MS",
+    flag: "max-queue-wait-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("500"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that a request may wait in the queue of a shard that is asked for more than \
+              it can do; who waited longer is refused with `-BUSY`",
+};
+
 /// How long Redis may take to answer.
 pub const REDIS_TIMEOUT_MS: Variable = Variable {
     name: "REDIS_TIMEOUT_MS",
@@ -297,6 +308,7 @@ pub const VARIABLES: &[Variable] = &[
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
     DB_QUERY_TIMEOUT_MS,
+    MAX_QUEUE_WAIT_MS,
     REDIS_TIMEOUT_MS,
     READS_WHEN_SHARD_DOWN,
     SHUTDOWN_TIMEOUT_MS,

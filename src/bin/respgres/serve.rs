@@ -200,6 +200,7 @@ async fn build(
         cache,
         engine::Settings {
             reads_when_shard_down: config.reads_when_shard_down,
+            queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
         Arc::new(Metrics::default()),
