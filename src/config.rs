@@ -7,13 +7,16 @@
 mod layers;
 mod mistake;
 mod secret;
+mod secret_files;
 mod targets;
 mod variables;
 
 pub use mistake::{LoadError, Mistake};
-pub use secret::SecretUrl;
+pub use secret::{SecretText, SecretUrl};
 pub use targets::{CacheTarget, ShardTarget};
-pub use variables::{DefaultValue, SHARDS_MAX, VARIABLES, Variable, shard_variable};
+pub use variables::{
+    DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
+};
 
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
@@ -106,11 +109,10 @@ impl Config {
         dotenv: &Path,
     ) -> Result<Config, LoadError> {
         let flags = Flags::parse(args).map_err(LoadError::Flags)?;
-        let (variables, mistakes) = layers::read_dotenv(dotenv);
-        let mut reader = Reader {
-            layers: Layers::new(flags, env, variables),
-            mistakes,
-        };
+        let (variables, mut mistakes) = layers::read_dotenv(dotenv);
+        let (layers, of_files) = Layers::new(flags, env, variables);
+        mistakes.extend(of_files);
+        let mut reader = Reader { layers, mistakes };
         let config = reader.config();
         match reader.mistakes.is_empty() {
             true => Ok(config),

@@ -316,6 +316,38 @@ pub const VARIABLES: &[Variable] = &[
     RUST_LOG,
 ];
 
+/// What names the file with the value of a variable: `REDIS_URL_FILE` for `REDIS_URL`.
+pub const FILE_SUFFIX: &str = "_FILE";
+
+/// A variable whose value is a secret, or has one in it. It can also be given by a file that
+/// [`NAME_FILE`](FILE_SUFFIX) names.
+#[derive(Debug, Clone, Copy)]
+pub struct Secret {
+    /// The variable's name in [`VARIABLES`].
+    pub name: &'static str,
+    /// A right value, which takes the place of a file that can't be read while the other mistakes are gathered.
+    pub(super) stand_in: &'static str,
+}
+
+/// Every secret.
+pub const SECRETS: &[Secret] = &[
+    Secret {
+        name: "SHARD_n_URL",
+        stand_in: "sqlite:SHARD_n_URL",
+    },
+    Secret {
+        name: "REDIS_URL",
+        stand_in: "memory:",
+    },
+];
+
+impl Variable {
+    /// The variable as a secret, if it is one.
+    pub fn secret(&self) -> Option<&'static Secret> {
+        SECRETS.iter().find(|secret| secret.name == self.name)
+    }
+}
+
 /// The variable with the URL of shard `number`: `SHARD_0_URL` for 0.
 pub fn shard_variable(number: usize) -> String {
     format!("SHARD_{number}_URL")
@@ -334,6 +366,12 @@ mod tests {
             (names.len(), flags.len()),
             (VARIABLES.len(), VARIABLES.len())
         );
+    }
+
+    #[test]
+    fn every_secret_is_a_variable() {
+        let found = VARIABLES.iter().filter_map(Variable::secret);
+        assert_eq!(found.count(), SECRETS.len());
     }
 
     #[test]
