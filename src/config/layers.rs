@@ -4,7 +4,6 @@ use super::mistake::Mistake;
 use super::secret::masked;
 use super::variables::{DefaultValue, SHARD_URL, VARIABLES, Variable};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 use std::{fs, io};
 
@@ -48,12 +47,14 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(args)?;
+    /// What is in `matches`, of a command that may have all, some or none of the [flags](with_flags).
+    pub(super) fn of(matches: &clap::ArgMatches) -> Self {
         let mut flags = Flags::default();
         for variable in VARIABLES {
             let values = matches
-                .get_many::<String>(variable.flag)
+                .try_get_many::<String>(variable.flag)
+                .ok()
+                .flatten()
                 .into_iter()
                 .flatten()
                 .cloned();
@@ -65,21 +66,27 @@ impl Flags {
                     .extend(values.map(|value| (variable.name, value)));
             }
         }
-        Ok(flags)
+        flags
     }
 }
 
-/// The command line: a flag for each variable.
+/// The command line of a program that has nothing but the flags.
 pub(super) fn command() -> clap::Command {
-    let command = clap::Command::new("respgres")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .next_line_help(true)
-        .after_help(
-            "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
-             value counts as none.\nEvery user of the machine can read flags: put URLs with passwords into the \
-             environment or .env.",
-        );
+    with_flags(
+        clap::Command::new("respgres")
+            .version(env!("CARGO_PKG_VERSION"))
+            .about(env!("CARGO_PKG_DESCRIPTION")),
+    )
+}
+
+/// Gives `command` a flag for each variable, and says how they go together with the environment. The flags are in its
+/// `--help`, and not in the shorter `-h`.
+pub fn with_flags(command: clap::Command) -> clap::Command {
+    let command = command.after_long_help(
+        "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
+         value counts as none.\nEvery user of the machine can read flags: put URLs with passwords into the \
+         environment or .env.",
+    );
     VARIABLES.iter().fold(command, |command, variable| {
         let default = variable.default.text();
         let bounds = variable
@@ -96,7 +103,9 @@ pub(super) fn command() -> clap::Command {
                 .value_name(variable.value_name)
                 .action(action)
                 .allow_negative_numbers(true)
-                .help(format!(
+                .hide_short_help(true)
+                .help(variable.meaning)
+                .long_help(format!(
                     "{}\n[env: {}] [default: {default}]{}",
                     variable.meaning,
                     variable.name,
