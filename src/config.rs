@@ -11,6 +11,7 @@ mod secret_files;
 mod targets;
 mod variables;
 
+pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
 pub use targets::{CacheTarget, ShardTarget};
@@ -108,7 +109,23 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         dotenv: &Path,
     ) -> Result<Config, LoadError> {
-        let flags = Flags::parse(args).map_err(LoadError::Flags)?;
+        let matches = layers::command()
+            .try_get_matches_from(args)
+            .map_err(LoadError::Flags)?;
+        Config::from_matches(&matches, env, dotenv).map_err(LoadError::Mistakes)
+    }
+
+    /// The same with a command line that was parsed already, by a command of [`with_flags`] or one that has few or none
+    /// of its flags.
+    ///
+    /// # Errors
+    /// Every mistake; at least one.
+    pub fn from_matches(
+        matches: &clap::ArgMatches,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &Path,
+    ) -> Result<Config, Vec<Mistake>> {
+        let flags = Flags::of(matches);
         let (variables, mut mistakes) = layers::read_dotenv(dotenv);
         let (layers, of_files) = Layers::new(flags, env, variables);
         mistakes.extend(of_files);
@@ -116,7 +133,7 @@ impl Config {
         let config = reader.config();
         match reader.mistakes.is_empty() {
             true => Ok(config),
-            false => Err(LoadError::Mistakes(reader.mistakes)),
+            false => Err(reader.mistakes),
         }
     }
 }
