@@ -24,10 +24,10 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use serde::ser::{Serialize, Serializer};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::routing::ShardId;
+use crate::shutdown::Stopping;
 
 use error::ApiError;
 
@@ -81,7 +81,7 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .with_state(api)
 }
 
-/// Serves the side port until `shutdown`; then stops accepting, finishes the requests that have
+/// Serves the side port until the drain begins; then stops accepting, finishes the requests that have
 /// begun, and returns. How long that may take is the caller's decision.
 ///
 /// # Errors
@@ -91,7 +91,7 @@ pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     limits: Limits,
-    shutdown: CancellationToken,
+    stopping: Stopping,
 ) -> io::Result<()> {
     // From the runtime that made it to this one.
     let listener = TcpListener::from_std(listener.into_std()?)?;
@@ -102,7 +102,7 @@ pub async fn serve(
         }
     });
     axum::serve(listener, router(engine, limits))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .with_graceful_shutdown(stopping.draining())
         .await
 }
 

@@ -13,6 +13,7 @@ mod crash_points;
 mod crowds;
 mod expiry;
 mod fault_proxy;
+mod handover;
 mod harness;
 mod identity;
 mod keyspace;

@@ -4,6 +4,7 @@
 
 mod commands;
 mod failure;
+mod listen;
 mod logging;
 mod serve;
 

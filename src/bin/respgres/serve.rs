@@ -15,14 +15,14 @@ use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
-use respgres::shutdown::Signals;
+use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listen::listen;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -50,8 +50,8 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
+    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -79,36 +79,49 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         },
         workers.clone(),
     ));
-    let stop_accepting = CancellationToken::new();
+    let stopping = Stopping::default();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
-    let serving = {
-        let http = http::serve(
-            http,
-            Arc::clone(&engine),
-            http_limits,
-            stop_accepting.clone(),
-        );
+    let mut serving = {
+        let http = http::serve(http, Arc::clone(&engine), http_limits, stopping.clone());
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
+
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
 
-    let name = signals.next().await;
-    tracing::info!("{name}: no new connections; answering what was read");
+    let mut served = None;
+    match signals.next().await {
+        Request::Stop(name) => say_stop(name),
+        Request::Drain => {
+            tracing::info!(
+                "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                config.drain_timeout.as_millis()
+            );
+            stopping.begin_drain();
+            tokio::select! {
+                result = &mut serving => served = Some(result),
+                () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                name = signals.stop() => say_stop(name),
+            }
+        }
+    }
     tokio::spawn(signals.exit_at_next());
-    stop_accepting.cancel();
+    stopping.begin_stop();
     let drain = async {
-        let served = serving.await;
+        let served = match served {
+            Some(served) => served,
+            None => serving.await,
+        };
         drop(server);
         stop_work.cancel();
         // The lanes end with the engine, when everything in them has been answered.
@@ -156,13 +169,11 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
+fn say_stop(why: &str) {
+    tracing::info!("{why}: no new connections; answering what was read");
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
+fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
     listener
         .local_addr()
         .map_err(|error| failure(format!("a listener has no address: {error}")))
