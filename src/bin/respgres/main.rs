@@ -5,7 +5,10 @@
 mod commands;
 mod failure;
 mod logging;
+mod pages;
+mod printing;
 mod serve;
+mod shard;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +38,11 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             logging::start(&config);
             on_runtime(serve::serve(&config))
         }
+        shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
+        pages::COMPLETIONS => {
+            pages::completions(matches, commands::command()).map(|()| ExitCode::SUCCESS)
+        }
+        pages::MAN => pages::man(matches, commands::command()).map(|()| ExitCode::SUCCESS),
         other => Err(refused(format!("there is no command `{other}`"))),
     }
 }
