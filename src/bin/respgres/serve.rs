@@ -193,11 +193,7 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
-        scheme: if config.hash_tags {
-            Scheme::HashTags
-        } else {
-            Scheme::WholeKey
-        },
+        scheme: Scheme::of(config.hash_tags),
     };
     let shards = shard::open(&config.shards, &settings)
         .await
