@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
+use crate::metrics::{Metrics, Spans};
 use crate::resp::Limits;
 use crate::shutdown::Stopping;
 use crate::workers::Workers;
@@ -103,6 +104,8 @@ const DRAIN_TURN: Duration = Duration::from_millis(100);
 impl Server {
     /// A server that is not listening yet.
     pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+        let clients_max = settings.clients_max as u64;
+        engine.metrics().clients_max.set(clients_max);
         Self {
             settings,
             clients: Clients::default(),
@@ -113,7 +116,7 @@ impl Server {
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
             slowlog: SlowLog::default(),
             latencies: LatencyMonitor::default(),
-            statistics: Statistics::new(workers.runtimes().len()),
+            statistics: Statistics::default(),
             engine,
             workers,
         }
@@ -186,10 +189,11 @@ impl Server {
     }
 
     /// Notes requests that took long, if that is what they did.
-    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration) {
+    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration, spans: Spans) {
         if self.config.slow().is_some_and(|slow| took >= slow) {
             let entries_max = self.config.slowlog_entries_max();
-            self.slowlog.note(client, requests, took, entries_max);
+            self.slowlog
+                .note(client, requests, took, spans, entries_max);
         }
         let threshold = self.config.latency_threshold_millis();
         if threshold > 0 && took.as_millis() as i64 >= threshold {
@@ -208,6 +212,7 @@ impl Server {
         stream.set_nodelay(true)?;
         self.engine.metrics().connections.add(1);
         let local = stream.local_addr()?;
+        let _connected = Connected::new(self.engine.metrics());
         let registration = self.clients.register(address, local, stop.clone());
         let client = Arc::clone(&registration.client);
         let served = connection::Connection::new(self, stream, registration)
@@ -215,6 +220,22 @@ impl Server {
             .await;
         self.forget(&client).await;
         served
+    }
+}
+
+/// A connection is counted as long as this lives.
+struct Connected<'a>(&'a Metrics);
+
+impl<'a> Connected<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.clients.enter();
+        Self(metrics)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.clients.leave();
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
+use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
@@ -80,16 +81,22 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         workers.clone(),
     ));
     let stopping = Stopping::default();
+    // Later: who asks whether it is ready is told that it is not, until all clients are gone.
+    let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
     let mut serving = {
-        let http = http::serve(http, Arc::clone(&engine), http_limits, stopping.clone());
+        let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
         let http = workers.of(0).spawn(http);
         let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
+            let resp = async {
+                resp.await;
+                stop_http.cancel();
+            };
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
@@ -107,6 +114,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
                 "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
                 config.drain_timeout.as_millis()
             );
+            engine.begin_draining();
             stopping.begin_drain();
             tokio::select! {
                 result = &mut serving => served = Some(result),
@@ -116,6 +124,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         }
     }
     tokio::spawn(signals.exit_at_next());
+    engine.begin_draining();
     stopping.begin_stop();
     let drain = async {
         let served = match served {
@@ -185,7 +194,13 @@ async fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
+    let metrics = Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ));
     let settings = shard::Settings {
+        metrics: Arc::clone(&metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -207,6 +222,7 @@ async fn build(
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
@@ -221,7 +237,7 @@ async fn build(
             queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
-        Arc::new(Metrics::default()),
+        metrics,
         workers,
         tasks,
         stop,
