@@ -34,6 +34,7 @@ mod probes;
 mod proxy_command;
 mod pubsub;
 mod redis_outage;
+mod reload;
 mod routing;
 mod servers;
 mod shard_outage;

@@ -24,6 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
+use crate::logging::LogLevel;
+use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -47,7 +49,11 @@ pub fn command() -> clap::Command {
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
@@ -58,9 +64,9 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let resp_addr = address(&resp)?;
@@ -107,22 +113,35 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     tracing::info!("http listening on {http_addr}");
 
     let mut served = None;
-    match signals.next().await {
-        Request::Stop(name) => say_stop(name),
-        Request::Drain => {
-            tracing::info!(
-                "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
-                config.drain_timeout.as_millis()
-            );
-            engine.begin_draining();
-            stopping.begin_drain();
-            tokio::select! {
-                result = &mut serving => served = Some(result),
-                () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
-                name = signals.stop() => say_stop(name),
+    let running = Running {
+        engine: Arc::clone(&engine),
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => running.reload(&mut config, read_again()),
+            Request::Stop(name) => {
+                say_stop(name);
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
             }
         }
     }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
     engine.begin_draining();
     stopping.begin_stop();
