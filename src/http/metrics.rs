@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorAnswer};
 use crate::engine::Health;
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
@@ -23,7 +23,10 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
     get,
     path = "/metrics",
     tag = "operations",
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
+        (status = 500, description = "A fault of the proxy", body = ErrorAnswer),
+    )
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
     let mut text = String::new();

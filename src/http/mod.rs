@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod stats;
 mod text;
+mod write_request;
 
 use std::io;
 use std::sync::Arc;
