@@ -23,6 +23,7 @@ mod locked_rows;
 mod malformed;
 mod membership;
 mod monitor;
+mod notify;
 mod openapi;
 mod outbox;
 mod outside_writes;

@@ -4,6 +4,7 @@
 
 mod failure;
 mod logging;
+mod notify;
 mod serve;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::config::{CacheTarget, Config};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::notify::Notifier;
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
@@ -46,6 +47,8 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
     let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
     let backend = describe(config);
@@ -91,9 +94,15 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
+    notifier
+        .ready(&format!(
+            "serving Redis clients on {resp_addr}, HTTP on {http_addr}"
+        ))
+        .await;
 
     let name = signals.next().await;
     tracing::info!("{name}: no new connections; answering what was read");
+    notifier.stopping(config.shutdown_timeout).await;
     tokio::spawn(signals.exit_at_next());
     stop_accepting.cancel();
     let drain = async {
@@ -137,7 +146,7 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
