@@ -27,6 +27,7 @@ mod notify;
 mod openapi;
 mod outbox;
 mod outside_writes;
+mod overload;
 mod pipelining;
 mod pooler;
 mod proxy_command;
