@@ -9,10 +9,10 @@ CLIENTS := $(TARGET)/clients
 CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client-libraries checkers soak differential fuzz bench bench-curve bench-programs lint
+.PHONY: help run test client-libraries checkers soak differential fuzz bench bench-curve bench-programs deb packages-test lint
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and run the proxy; embedded, unless the environment or .env says otherwise
 	$(CARGO) run --release
@@ -90,6 +90,15 @@ $(BENCH_VENV)/installed: benchmarks/requirements.txt benchmarks/peers/fastapi/re
 	/usr/bin/python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: $(addprefix -r ,$^)
 	touch $@
+
+deb: ## a Debian package of this machine's architecture, into target/deb (Debian 12)
+	@scripts/install-test-dependencies.sh --packages
+	packaging/build-deb.sh
+
+packages-test: ## build, judge, install and remove the Debian package, and the crate; as root (Debian 12)
+	@scripts/install-test-dependencies.sh --packages
+	packaging/test-deb.sh
+	packaging/test-crate.sh
 
 lint: ## formatting, clippy and the documentation, warnings being errors
 	$(CARGO) fmt --check
