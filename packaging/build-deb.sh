@@ -49,25 +49,11 @@ END
 
 # Manual and completions, as the program writes them.
 mkdir "$stage/man"
-if "$stage/respgres" man >/dev/null 2>&1; then
-    "$stage/respgres" man --dir "$stage/man"
-    for shell in bash/respgres zsh/_respgres fish/respgres.fish; do
-        mkdir "$stage/${shell%/*}"
-        "$stage/respgres" completions "${shell%/*}" >"$stage/$shell"
-    done
-    cat >>"$stage/debian/respgres.install" <<'END'
-bash/respgres usr/share/bash-completion/completions
-zsh/_respgres usr/share/zsh/vendor-completions
-fish/respgres.fish usr/share/fish/vendor_completions.d
-END
-else
-    {
-        printf '.TH RESPGRES 1\n.SH NAME\nrespgres \\- sharding proxy between Redis clients and PostgreSQL\n'
-        printf '.SH SYNOPSIS\n.B respgres\n[FLAGS]\n.SH OPTIONS\n.nf\n'
-        "$stage/respgres" --help | sed -e 's/\\/\\\\/g' -e "s/^[.']/\\\\\&&/" -e 's/-/\\-/g'
-        printf '.fi\n'
-    } >"$stage/man/respgres.1"
-fi
+"$stage/respgres" man --dir "$stage/man"
+for shell in bash/respgres zsh/_respgres fish/respgres.fish; do
+    mkdir "$stage/${shell%/*}"
+    "$stage/respgres" completions "${shell%/*}" >"$stage/$shell"
+done
 (cd "$stage" && printf '%s\n' man/*.1 >debian/respgres.manpages)
 
 (cd "$stage" && dpkg-buildpackage --build=binary --unsigned-changes >../build.log 2>&1) ||

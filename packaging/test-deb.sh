@@ -49,6 +49,7 @@ expect "configuration files" "$(dpkg-query --admindir="$root/var/lib/dpkg" -f '$
     /etc/respgres/respgres.env
 grep -q '^respgres:x:[0-9]*:[0-9]*:.*:/var/lib/respgres:/usr/sbin/nologin$' "$root/etc/passwd" || die "the user respgres is not made"
 for file in usr/share/man/man1/respgres.1.gz usr/share/doc/respgres/{changelog.gz,changelog.Debian.gz,copyright,README.md.gz,README.Debian} \
+    usr/share/{bash-completion/completions/respgres,zsh/vendor-completions/_respgres,fish/vendor_completions.d/respgres.fish} \
     lib/systemd/system/respgres.service; do
     [ -s "$root/$file" ] || die "$file is missing"
 done

@@ -27,9 +27,10 @@ use std::thread;
 use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
-    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN,
-    REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
+    HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS,
+    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, REUSE_PORT, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -56,6 +57,8 @@ pub struct Config {
     pub resp_addr: String,
     /// Where HTTP clients connect, as `resp_addr`.
     pub http_addr: String,
+    /// Whether other processes may listen on the same ports.
+    pub reuse_port: bool,
     /// The directory of the embedded shards.
     pub data_dir: PathBuf,
     /// Bytes of the largest value; 1 to 512 MiB.
@@ -78,6 +81,8 @@ pub struct Config {
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
     pub shutdown_timeout: Duration,
+    /// How long connected clients are served on after SIGQUIT, if they are not quiet; up to a day.
+    pub drain_timeout: Duration,
     /// Whether keys of a shard that is down are answered from the cache.
     pub reads_when_shard_down: bool,
     /// The shape of the log.
@@ -166,6 +171,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             cache_ttl,
             resp_addr,
             http_addr,
+            reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
             max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
@@ -179,6 +185,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            drain_timeout: self.milliseconds(&DRAIN_TIMEOUT_MS),
             reads_when_shard_down: self
                 .parsed(&READS_WHEN_SHARD_DOWN, reads_when_shard_down)
                 .unwrap_or_default(),

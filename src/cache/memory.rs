@@ -228,14 +228,15 @@ impl MemoryCache {
         }
     }
 
-    /// FILL or SEEN for each sighting.
-    pub fn settle(&self, sightings: &[Sighting]) {
-        for sighting in sightings {
-            self.settle_one(sighting);
-        }
+    /// FILL or SEEN for each sighting. Returns how many were filled.
+    pub fn settle(&self, sightings: &[Sighting]) -> usize {
+        let filled = sightings
+            .iter()
+            .filter(|sighting| self.settle_one(sighting));
+        filled.count()
     }
 
-    fn settle_one(&self, sighting: &Sighting) {
+    fn settle_one(&self, sighting: &Sighting) -> bool {
         let seen = sighting.row.as_ref().map_or(Stamp::ABSENT, |row| row.stamp);
         // Copied before anyone may have to wait for it.
         let value = sighting.token.and_then(|_| self.value_of(sighting));
@@ -268,8 +269,9 @@ impl MemoryCache {
         {
             // Not in place of the lease, under `entry()`: only this makes room by evicting others.
             // Fails if a FIN came in between.
-            let _ = place.insert(value);
+            return place.insert(value).is_ok();
         }
+        false
     }
 
     /// The value to fill in; `None` if it is over already.
@@ -305,6 +307,11 @@ impl MemoryCache {
     /// lost without need does no harm.
     pub fn clear(&self) {
         self.entries.clear();
+    }
+
+    /// The bytes that the entries take, with what each costs besides.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weight()
     }
 
     /// Entries, some of which may be past their deadline.

@@ -46,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
 use self::settle::SETTLE_SCRIPT;
+use crate::metrics::Metrics;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
 
@@ -61,6 +62,8 @@ pub struct Settings {
     /// Tells the entries of this deployment from others in the same Redis. Not known before a shard
     /// has been reached; until then the cache is not used.
     pub namespace: Arc<OnceLock<String>>,
+    /// Where it is counted how long Redis takes.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The cache in Redis. See [`super`] for the steps.

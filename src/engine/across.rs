@@ -21,7 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -31,12 +31,12 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::shard_cache::ShardCache;
-use super::write::{FIN_WAIT_MAX, unacknowledged};
+use super::write::{FIN_WAIT_MAX, Written, unacknowledged};
 use crate::command::operation::Access;
 use crate::command::{Operation, Outcome, Rows};
 use crate::crash_points::CrashPoints;
 use crate::error::{self, Error};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Spans};
 use crate::routing::ShardId;
 use crate::shard::{Branch, Decision, Gid, Shard, Shards, Verdict, WriteFailure};
 
@@ -69,19 +69,21 @@ type ByShard = BTreeMap<ShardId, BTreeMap<Bytes, Access>>;
 
 impl Across {
     /// Starts a transaction, which goes on whether or not anyone waits for it.
-    pub(super) fn start(
-        self: &Arc<Self>,
-        operation: Operation,
-    ) -> oneshot::Receiver<Result<Vec<Outcome>, Error>> {
+    pub(super) fn start(self: &Arc<Self>, operation: Operation) -> oneshot::Receiver<Written> {
         let (done, answer) = oneshot::channel();
         let across = Arc::clone(self);
         self.tasks.spawn(async move {
+            let began = Instant::now();
             let result = across.run(&operation).await;
+            let spans = Spans {
+                shard: began.elapsed(),
+                ..Spans::default()
+            };
             if result.is_err() {
                 across.metrics.shard_errors.add(1);
             }
             // A client that is gone no longer wants to know.
-            let _ = done.send(result.map(|outcome| vec![outcome]));
+            let _ = done.send((result.map(|outcome| vec![outcome]), spans));
         });
         answer
     }

@@ -9,9 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A queue that is too long for so long is not a burst.
 const STANDING: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use super::keeper::Keeper;
 use super::lane::{Lane, Purpose};
 use super::lease::ViewLease;
 use super::locked::LockedKeys;
+use super::overview::Watched;
 use super::read::ReadPath;
 use super::recover::Recovery;
 use super::shard_cache::ShardCache;
@@ -91,6 +92,7 @@ impl Engine {
             across,
             writes: Vec::new(),
             reads: Vec::new(),
+            watched: Watched::default(),
         };
         let keepers = Keepers {
             tasks: TaskTracker::new(),
@@ -137,7 +139,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&write_path).fly(batch),
+            {
+                let path = Arc::clone(&write_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |item, error| write_path.fail(vec![item], &error),
         ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
@@ -152,7 +158,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&read_path).fly(batch),
+            {
+                let path = Arc::clone(&read_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |miss, error| read_path.refuse(miss, error),
         ));
         supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {

@@ -57,11 +57,11 @@ impl Notifier {
         .await;
     }
 
-    /// It stops, which takes up to `limit`. systemd's own limit is moved behind that.
-    pub async fn stopping(&self, limit: Duration) {
+    /// It stops, which takes up to `limit`. systemd's own limit is moved behind that. `status` is one line for people.
+    pub async fn stopping(&self, limit: Duration, status: &str) {
         let patience = limit.saturating_add(STOP_MARGIN).as_micros();
         self.send(&format!(
-            "STOPPING=1\nEXTEND_TIMEOUT_USEC={patience}\nSTATUS=answering what was read\n"
+            "STOPPING=1\nEXTEND_TIMEOUT_USEC={patience}\nSTATUS={status}\n"
         ))
         .await;
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
+use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
@@ -15,14 +16,14 @@ use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
-use respgres::shutdown::Signals;
+use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listen::listen;
 use crate::notify::Notifier;
 
 /// The command, which is also what the program does without one.
@@ -51,8 +52,8 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
+    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -82,26 +83,28 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         },
         workers.clone(),
     ));
-    let stop_accepting = CancellationToken::new();
+    let stopping = Stopping::default();
+    // Later: who asks whether it is ready is told that it is not, until all clients are gone.
+    let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
-    let serving = {
-        let http = http::serve(
-            http,
-            Arc::clone(&engine),
-            http_limits,
-            stop_accepting.clone(),
-        );
+    let mut serving = {
+        let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
+            let resp = async {
+                resp.await;
+                stop_http.cancel();
+            };
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
+
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
@@ -111,13 +114,40 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         ))
         .await;
 
-    let name = signals.next().await;
-    tracing::info!("{name}: no new connections; answering what was read");
-    notifier.stopping(config.shutdown_timeout).await;
+    let mut served = None;
+    match signals.next().await {
+        Request::Stop(name) => {
+            say_stop(name);
+            notifier
+                .stopping(config.shutdown_timeout, "answering what was read")
+                .await;
+        }
+        Request::Drain => {
+            tracing::info!(
+                "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                config.drain_timeout.as_millis()
+            );
+            let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+            notifier
+                .stopping(limit, "serving those who are connected until they leave")
+                .await;
+            engine.begin_draining();
+            stopping.begin_drain();
+            tokio::select! {
+                result = &mut serving => served = Some(result),
+                () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                name = signals.stop() => say_stop(name),
+            }
+        }
+    }
     tokio::spawn(signals.exit_at_next());
-    stop_accepting.cancel();
+    engine.begin_draining();
+    stopping.begin_stop();
     let drain = async {
-        let served = serving.await;
+        let served = match served {
+            Some(served) => served,
+            None => serving.await,
+        };
         drop(server);
         stop_work.cancel();
         // The lanes end with the engine, when everything in them has been answered.
@@ -165,13 +195,11 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
+fn say_stop(why: &str) {
+    tracing::info!("{why}: no new connections; answering what was read");
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
+fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
     listener
         .local_addr()
         .map_err(|error| failure(format!("a listener has no address: {error}")))
@@ -183,7 +211,13 @@ async fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
+    let metrics = Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ));
     let settings = shard::Settings {
+        metrics: Arc::clone(&metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -191,11 +225,7 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
-        scheme: if config.hash_tags {
-            Scheme::HashTags
-        } else {
-            Scheme::WholeKey
-        },
+        scheme: Scheme::of(config.hash_tags),
     };
     let shards = shard::open(&config.shards, &settings)
         .await
@@ -209,6 +239,7 @@ async fn build(
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
@@ -223,7 +254,7 @@ async fn build(
             queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
-        Arc::new(Metrics::default()),
+        metrics,
         workers,
         tasks,
         stop,

@@ -31,7 +31,10 @@ mod two_phase;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,13 +42,14 @@ use deadpool_postgres::Timeouts;
 use tokio_postgres::Row as PgRow;
 
 use self::failure::{classify, described};
-use self::pool::{Object, Pool};
+use self::pool::{Object, Pool, PoolError};
 use self::session::{Dialer, application_name};
 use self::stored::{PgTimestamp, stored_key};
 use super::identity::Identity;
 use super::member::MemberId;
 use super::{Expiring, Failure, GRACE, Reading, Settings};
 use crate::command::{Row, Stamp, Timestamp};
+use crate::metrics::Metrics;
 use crate::routing::ShardId;
 
 pub(super) use claim::Claim;
@@ -76,6 +80,7 @@ pub(super) struct PostgresShard {
     pool_max_size: usize,
     query_timeout: Duration,
     value_max: usize,
+    metrics: Arc<Metrics>,
 }
 
 impl PostgresShard {
@@ -100,6 +105,7 @@ impl PostgresShard {
             pool_max_size: settings.pool_max_size,
             query_timeout: settings.query_timeout,
             value_max: settings.value_max,
+            metrics: Arc::clone(&settings.metrics),
         })
     }
 
@@ -256,8 +262,14 @@ impl PostgresShard {
         }
     }
 
-    pub(super) fn pool_size(&self) -> usize {
-        self.pool.status().size
+    pub(super) fn pool(&self) -> super::Pool {
+        let status = self.pool.status();
+        super::Pool {
+            size: status.size,
+            idle: status.available,
+            max: status.max_size,
+            waiting: status.waiting,
+        }
     }
 
     /// Opens connections until the pool has its least size; deadpool only opens on demand. Also
@@ -295,7 +307,7 @@ impl PostgresShard {
     async fn connection(&self) -> Result<Object, Failure> {
         let begun = Instant::now();
         loop {
-            match self.pool.get().await {
+            match self.pooled().await {
                 // The server takes no more connections. Those that are open work: wait for one of
                 // them. What the pool is resized to does not keep it from opening more, since it
                 // had leave to open those that it has not.
@@ -313,6 +325,20 @@ impl PostgresShard {
                 other => return other.map_err(pool::describe),
             }
         }
+    }
+
+    /// A connection of the pool. Only who does not get one at once counts as waiting.
+    async fn pooled(&self) -> Result<Object, PoolError> {
+        let mut getting = pin!(self.pool.get());
+        let at_once = poll_fn(|context| Poll::Ready(getting.as_mut().poll(context))).await;
+        if let Poll::Ready(got) = at_once {
+            return got;
+        }
+        let began = Instant::now();
+        let got = getting.await;
+        let figures = self.metrics.shard(self.id.index());
+        figures.pool_waits.note_time(began.elapsed());
+        got
     }
 
     /// Closes one connection of the pool, an idle one if there is any, and keeps it closed for a
