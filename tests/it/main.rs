@@ -16,6 +16,7 @@ mod fault_proxy;
 mod handover;
 mod harness;
 mod identity;
+mod installing;
 mod keyspace;
 mod layers;
 mod leftovers;
