@@ -6,6 +6,7 @@ mod commands;
 mod failure;
 mod listen;
 mod logging;
+mod notify;
 mod pages;
 mod printing;
 mod reload;

@@ -10,7 +10,7 @@ use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
 use crate::logging::LogLevel;
+use crate::notify::Notifier;
 use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
@@ -64,6 +65,8 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
     let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
     let backend = describe(&config);
@@ -111,6 +114,8 @@ pub async fn serve(
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
+    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    notifier.ready(&status).await;
 
     let mut served = None;
     let running = Running {
@@ -119,9 +124,16 @@ pub async fn serve(
     };
     loop {
         match signals.next().await {
-            Request::Reload => running.reload(&mut config, read_again()),
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                notifier.ready(&status).await;
+            }
             Request::Stop(name) => {
                 say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
                 break;
             }
             Request::Drain => {
@@ -129,6 +141,10 @@ pub async fn serve(
                     "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
                     config.drain_timeout.as_millis()
                 );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
                 engine.begin_draining();
                 stopping.begin_drain();
                 tokio::select! {
@@ -189,7 +205,7 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
