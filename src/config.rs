@@ -4,17 +4,24 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod changes;
 mod layers;
 mod mistake;
 mod secret;
+mod secret_files;
 mod targets;
 mod variables;
 
+pub use changes::{Change, RELOADABLE};
+pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
-pub use secret::SecretUrl;
+pub use secret::{SecretText, SecretUrl};
 pub use targets::{CacheTarget, ShardTarget};
-pub use variables::{DefaultValue, SHARDS_MAX, VARIABLES, Variable, shard_variable};
+pub use variables::{
+    DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
+};
 
+use changes::Given;
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -23,9 +30,10 @@ use std::thread;
 use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
-    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LOG_FORMAT, MAX_CLIENTS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS,
-    REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
+    HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS,
+    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, REUSE_PORT, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -52,6 +60,8 @@ pub struct Config {
     pub resp_addr: String,
     /// Where HTTP clients connect, as `resp_addr`.
     pub http_addr: String,
+    /// Whether other processes may listen on the same ports.
+    pub reuse_port: bool,
     /// The directory of the embedded shards.
     pub data_dir: PathBuf,
     /// Bytes of the largest value; 1 to 512 MiB.
@@ -68,10 +78,14 @@ pub struct Config {
     pub db_pool_wait_timeout: Duration,
     /// How long a statement on a shard may take.
     pub db_query_timeout: Duration,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// How long a Redis may take to answer before it is taken for down.
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
     pub shutdown_timeout: Duration,
+    /// How long connected clients are served on after SIGQUIT, if they are not quiet; up to a day.
+    pub drain_timeout: Duration,
     /// Whether keys of a shard that is down are answered from the cache.
     pub reads_when_shard_down: bool,
     /// The shape of the log.
@@ -80,6 +94,8 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
+    /// Every variable as it was given.
+    given: Given,
 }
 
 /// The shape of the log.
@@ -103,16 +119,31 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         dotenv: &Path,
     ) -> Result<Config, LoadError> {
-        let flags = Flags::parse(args).map_err(LoadError::Flags)?;
-        let (variables, mistakes) = layers::read_dotenv(dotenv);
-        let mut reader = Reader {
-            layers: Layers::new(flags, env, variables),
-            mistakes,
-        };
+        let matches = layers::command()
+            .try_get_matches_from(args)
+            .map_err(LoadError::Flags)?;
+        Config::from_matches(&matches, env, dotenv).map_err(LoadError::Mistakes)
+    }
+
+    /// The same with a command line that was parsed already, by a command of [`with_flags`] or one that has few or none
+    /// of its flags.
+    ///
+    /// # Errors
+    /// Every mistake; at least one.
+    pub fn from_matches(
+        matches: &clap::ArgMatches,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &Path,
+    ) -> Result<Config, Vec<Mistake>> {
+        let flags = Flags::of(matches);
+        let (variables, mut mistakes) = layers::read_dotenv(dotenv);
+        let (layers, of_files) = Layers::new(flags, env, variables);
+        mistakes.extend(of_files);
+        let mut reader = Reader { layers, mistakes };
         let config = reader.config();
         match reader.mistakes.is_empty() {
             true => Ok(config),
-            false => Err(LoadError::Mistakes(reader.mistakes)),
+            false => Err(reader.mistakes),
         }
     }
 }
@@ -135,6 +166,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
         let (resp_addr, http_addr) = self.addresses();
+        let given = Given::new(&self.layers, &shards);
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -145,6 +177,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             cache_ttl,
             resp_addr,
             http_addr,
+            reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
             max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
@@ -155,14 +188,17 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
             db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
             db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
+            queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            drain_timeout: self.milliseconds(&DRAIN_TIMEOUT_MS),
             reads_when_shard_down: self
                 .parsed(&READS_WHEN_SHARD_DOWN, reads_when_shard_down)
                 .unwrap_or_default(),
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
+            given,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
 use super::read::{self, Miss};
-use super::{Engine, Found, KEYS_AT_A_STRETCH, READS, outcome_of, submit};
+use super::{Engine, Found, KEYS_AT_A_STRETCH, outcome_of, submit};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::metrics::Spans;
@@ -152,7 +152,7 @@ impl Engine {
             trace,
             done,
         };
-        let taken = submit(&self.reads, shard, miss, "read", READS.queue_max).await;
+        let taken = submit(&self.reads, shard, miss).await;
         if let Err(error) = &taken {
             let figures = &self.metrics.shard(shard.index()).reads;
             figures.ended(outcome_of(error), 1);

@@ -2,6 +2,7 @@
 //! neither RESP nor HTTP; one engine serves both ports.
 
 mod across;
+mod admission;
 mod boot_clock;
 mod clock;
 mod drain;
@@ -29,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
+use crate::adjustable::Time;
 use crate::cache::Cache;
 use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
@@ -39,7 +41,7 @@ use crate::shard::{Expiring, Shards};
 
 use across::Across;
 use clock::ShardClock;
-use lane::{Bounds, Lane, NotTaken};
+use lane::{Bounds, Lane};
 use overview::Watched;
 use read::Miss;
 use shard_cache::{Place, ShardCache};
@@ -112,6 +114,8 @@ pub struct Settings {
     /// Whether keys of a shard that is down are answered from the cache. Nobody can know then what
     /// another proxy has written: values may be older than what was acknowledged.
     pub reads_when_shard_down: bool,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// Where to die, for tests.
     pub crash_points: CrashPoints,
 }
@@ -128,6 +132,7 @@ pub struct Engine {
     writes: Vec<Lane<WriteItem>>,
     across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
+    queue_wait_max: Time,
     watched: Watched,
 }
 
@@ -162,6 +167,24 @@ impl Engine {
     /// The cache, whose channels are for messages between clients.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    /// Changes how long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub fn set_queue_wait_max(&self, bound: Duration) {
+        self.queue_wait_max.set(bound);
+    }
+
+    /// Changes how long a value that is cached from now on stays at most.
+    pub fn set_cache_ttl(&self, ttl: Duration) {
+        self.cache.set_ttl(ttl);
+    }
+
+    /// Changes how many connections there are to each shard, at least and at most.
+    pub fn set_pool_sizes(&self, min: usize, max: usize) {
+        self.across.set_turns(max);
+        for shard in self.shards.all() {
+            shard.set_pool_size(min, max);
+        }
     }
 
     /// The counters of this process.
@@ -228,7 +251,7 @@ impl Engine {
             let (done, answer) = oneshot::channel();
             let count = operations.len();
             let item = WriteItem::new(operations, since, done);
-            let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max).await;
+            let taken = submit(&self.writes, shard, item).await;
             if let Err(error) = &taken {
                 let figures = &self.metrics.shard(shard.index()).writes;
                 figures.ended(outcome_of(error), count);
@@ -441,24 +464,9 @@ fn outcome_of(error: &Error) -> metrics::Outcome {
     }
 }
 
-async fn submit<T: lane::Item>(
-    lanes: &[Lane<T>],
-    shard: ShardId,
-    item: T,
-    queue: &'static str,
-    limit: usize,
-) -> Result<(), Error> {
+async fn submit<T: lane::Item>(lanes: &[Lane<T>], shard: ShardId, item: T) -> Result<(), Error> {
     let Some(lane) = lanes.get(shard.index()) else {
         return Err(Error::Stopping);
     };
-    lane.submit(item)
-        .await
-        .map_err(|not_taken| match not_taken {
-            NotTaken::Full => Error::Busy {
-                shard,
-                queue,
-                limit,
-            },
-            NotTaken::Ended => Error::Stopping,
-        })
+    lane.submit(item).await
 }

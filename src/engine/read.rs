@@ -63,6 +63,10 @@ impl Item for Miss {
             bytes: self.key.len(),
         }
     }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
 }
 
 /// What a flight of reads needs.
@@ -128,6 +132,17 @@ impl ReadPath {
                 }
             }
         }
+    }
+
+    /// Tells whoever waits for a miss that it was not begun.
+    pub(super) fn refuse(&self, miss: Miss, error: Error) {
+        let figures = &self.metrics.shard(self.shard.id().index()).reads;
+        figures.ended(outcome_of(&error), 1);
+        let spans = Spans {
+            queue: miss.since.elapsed(),
+            ..Spans::default()
+        };
+        let _ = miss.done.send((Err(error), spans));
     }
 
     /// Reads what is waiting, in the view of `place`, and answers it.

@@ -82,6 +82,10 @@ impl Item for WriteItem {
         }
         weight
     }
+
+    fn since(&self) -> Instant {
+        self.times.since
+    }
 }
 
 /// What a flight of writes needs.

@@ -14,6 +14,7 @@ mod metrics;
 mod probes;
 mod stats;
 mod text;
+mod write_request;
 
 use std::io;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .with_state(api)
 }
 
-/// Serves the side port until `shutdown`; then stops accepting, finishes the requests that have
+/// Serves the side port until `stop`; then stops accepting, finishes the requests that have
 /// begun, and returns. How long that may take is the caller's decision.
 ///
 /// # Errors
@@ -95,7 +96,7 @@ pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     limits: Limits,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 ) -> io::Result<()> {
     // From the runtime that made it to this one.
     let listener = TcpListener::from_std(listener.into_std()?)?;
@@ -106,7 +107,7 @@ pub async fn serve(
         }
     });
     axum::serve(listener, router(engine, limits))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 

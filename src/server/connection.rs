@@ -197,6 +197,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if server.monitors.is_anybody_there() {
             server.monitors.show(client, requests);
         }
+        client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
         Ok(go_on)
     }

@@ -27,6 +27,8 @@ mod together;
 mod transaction;
 
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +37,13 @@ use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Metrics, Spans};
 use crate::resp::Limits;
+use crate::shutdown::Stopping;
 use crate::workers::Workers;
 
 use clients::{Client, Clients};
@@ -91,6 +93,13 @@ pub struct Settings {
 /// again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// A client that said nothing for so long is let go while the server drains: it has got its answers, and
+/// is not likely to ask just now.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often the server looks for quiet clients then.
+const DRAIN_TURN: Duration = Duration::from_millis(100);
+
 impl Server {
     /// A server that is not listening yet.
     pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
@@ -111,38 +120,20 @@ impl Server {
         }
     }
 
-    /// Accepts connections until `stop` is cancelled, then waits until all of them have answered
-    /// what they had read.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    /// Accepts connections until the drain begins, and serves them until they leave, or the stop
+    /// begins and all of them have answered what they had read.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stopping: Stopping) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
-                _ = second.tick() => {
-                    self.each_second();
-                    continue;
-                }
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            };
+        let admit = |(stream, address): (TcpStream, SocketAddr)| {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.engine.metrics().connections_rejected.add(1);
                 connections.spawn(turn_away(stream));
-                continue;
+                return;
             };
             let server = Arc::clone(&self);
             // Of its own: waiting for a shared one takes a lock that all share.
-            let stop = stop.child_token();
+            let stop = stopping.part();
             let serving = async move {
                 let _place = place;
                 if let Err(error) = server.serve(stream, address, stop).await {
@@ -150,10 +141,41 @@ impl Server {
                 }
             };
             connections.spawn_on(serving, self.workers.next());
+        };
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = pin!(stopping.draining());
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => admit(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                },
+                _ = second.tick() => self.each_second(),
+            }
         }
-        drop(listener);
+        for accepted in accept_rest(listener) {
+            admit(accepted);
+        }
         connections.close();
-        connections.wait().await;
+        let mut stopped = pin!(connections.wait());
+        let mut stopping = pin!(stopping.stopping());
+        let mut turn = tokio::time::interval(DRAIN_TURN);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = &mut stopping => {
+                    stopped.await;
+                    break;
+                }
+                _ = turn.tick() => self.clients.let_go(QUIET),
+                _ = second.tick() => self.each_second(),
+            }
+        }
         self.channels.stop();
     }
 
@@ -180,8 +202,8 @@ impl Server {
     async fn serve(
         &self,
         stream: TcpStream,
-        address: std::net::SocketAddr,
-        stop: CancellationToken,
+        address: SocketAddr,
+        stop: tokio_util::sync::CancellationToken,
     ) -> io::Result<()> {
         // From the runtime of the listener to this one.
         let stream = TcpStream::from_std(stream.into_std()?)?;
@@ -189,7 +211,7 @@ impl Server {
         self.engine.metrics().connections.add(1);
         let local = stream.local_addr()?;
         let _connected = Connected::new(self.engine.metrics());
-        let registration = self.clients.register(address, local);
+        let registration = self.clients.register(address, local, stop.clone());
         let client = Arc::clone(&registration.client);
         let served = connection::Connection::new(self, stream, registration)
             .run(stop)
@@ -218,6 +240,22 @@ impl Drop for Connected<'_> {
 /// The row of the command that a request names.
 fn spec_of(words: &[Bytes]) -> Option<&'static Spec> {
     words.first().and_then(|name| table::find(name))
+}
+
+/// What connected before the listener closes: closing would reset those connections.
+fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    // The queue itself is asked, not what is known of it.
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut accepted = Vec::new();
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        accepted.extend(stream.map(|stream| (stream, address)));
+    }
+    accepted
 }
 
 async fn turn_away(stream: TcpStream) {

@@ -155,6 +155,11 @@ impl Transaction {
         ))
     }
 
+    /// Whether something is queued or watched: another connection could not go on with it.
+    pub(super) fn is_open(&self) -> bool {
+        self.queue.is_some() || !self.watched.is_empty()
+    }
+
     /// UNWATCH
     pub(super) fn unwatch(&mut self) -> Reply {
         self.watched = HashMap::new();

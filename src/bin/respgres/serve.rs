@@ -7,23 +7,29 @@ use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::command::table::COMMANDS;
-use respgres::config::{CacheTarget, Config};
+use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
-use respgres::shutdown::Signals;
+use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listen::listen;
+use crate::logging::LogLevel;
+use crate::notify::Notifier;
+use crate::reload::Running;
+
+/// The command, which is also what the program does without one.
+pub const NAME: &str = "serve";
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
@@ -31,25 +37,39 @@ const VIEWS_START_MAX: Duration = Duration::from_secs(3);
 /// The arguments of one request together may always have so many bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
+/// `respgres serve`, with a flag for each variable.
+pub fn command() -> clap::Command {
+    with_flags(
+        clap::Command::new(NAME)
+            .about("Serve Redis clients and HTTP (what it does without a command)"),
+    )
+}
+
 /// Serves until a signal, then answers what was read.
 ///
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
+    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let resp_addr = address(&resp)?;
@@ -69,7 +89,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         },
         workers.clone(),
     ));
-    let stop_accepting = CancellationToken::new();
+    let stopping = Stopping::default();
     // Later: who asks whether it is ready is told that it is not, until all clients are gone.
     let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
@@ -77,10 +97,10 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
-    let serving = {
+    let mut serving = {
         let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
             let resp = async {
                 resp.await;
@@ -90,17 +110,62 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
+
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
+    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    notifier.ready(&status).await;
 
-    let name = signals.next().await;
-    tracing::info!("{name}: no new connections; answering what was read");
+    let mut served = None;
+    let running = Running {
+        engine: Arc::clone(&engine),
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                notifier.ready(&status).await;
+            }
+            Request::Stop(name) => {
+                say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
+            }
+        }
+    }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
     engine.begin_draining();
-    stop_accepting.cancel();
+    stopping.begin_stop();
     let drain = async {
-        let served = serving.await;
+        let served = match served {
+            Some(served) => served,
+            None => serving.await,
+        };
         drop(server);
         stop_work.cancel();
         // The lanes end with the engine, when everything in them has been answered.
@@ -140,7 +205,7 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
@@ -148,13 +213,11 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
+fn say_stop(why: &str) {
+    tracing::info!("{why}: no new connections; answering what was read");
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
+fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
     listener
         .local_addr()
         .map_err(|error| failure(format!("a listener has no address: {error}")))
@@ -180,11 +243,7 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
-        scheme: if config.hash_tags {
-            Scheme::HashTags
-        } else {
-            Scheme::WholeKey
-        },
+        scheme: Scheme::of(config.hash_tags),
     };
     let shards = shard::open(&config.shards, &settings)
         .await
@@ -210,6 +269,7 @@ async fn build(
         cache,
         engine::Settings {
             reads_when_shard_down: config.reads_when_shard_down,
+            queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
         metrics,
