@@ -7,6 +7,8 @@ mod failure;
 mod listen;
 mod logging;
 mod notify;
+#[cfg(feature = "otel")]
+mod otel;
 mod pages;
 mod printing;
 mod reload;
@@ -39,8 +41,17 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            let log_level = logging::start(&config);
-            on_runtime(serve::serve(config, || configuration(matches), log_level))
+            #[cfg(feature = "otel")]
+            let traces = otel::Traces::start()?;
+            let log_level = logging::start(
+                &config,
+                #[cfg(feature = "otel")]
+                traces.as_ref(),
+            );
+            let served = on_runtime(serve::serve(config, || configuration(matches), log_level));
+            #[cfg(feature = "otel")]
+            traces.into_iter().for_each(otel::Traces::finish);
+            served
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),
