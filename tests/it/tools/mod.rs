@@ -1,0 +1,8 @@
+//! The commands of the program beside `serve`.
+
+mod export;
+mod import;
+mod import_table;
+mod pages;
+mod shard;
+mod transfer;
