@@ -2,6 +2,7 @@
 //!
 //! Only here is the environment read; everything else is the library.
 
+mod check;
 mod commands;
 mod failure;
 mod logging;
@@ -38,6 +39,10 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             let config = configuration(matches)?;
             logging::start(&config);
             on_runtime(serve::serve(&config))
+        }
+        check::NAME => {
+            let config = configuration(matches)?;
+            on_runtime(check::check(&config, variable("NO_COLOR")))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),

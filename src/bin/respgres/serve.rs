@@ -156,7 +156,12 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
+/// Takes the port of a variable.
+///
+/// # Errors
+///
+/// It can't be had; the text names the variable.
+pub async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
@@ -168,13 +173,9 @@ fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
         .map_err(|error| failure(format!("a listener has no address: {error}")))
 }
 
-async fn build(
-    config: &Config,
-    workers: &Workers,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(Engine, Keepers), Failure> {
-    let settings = shard::Settings {
+/// What the configuration says of the shards.
+pub fn shard_settings(config: &Config, workers: &Workers) -> shard::Settings {
+    shard::Settings {
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -183,7 +184,16 @@ async fn build(
         value_max: config.max_value_size,
         workers: workers.clone(),
         scheme: Scheme::of(config.hash_tags),
-    };
+    }
+}
+
+async fn build(
+    config: &Config,
+    workers: &Workers,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(Engine, Keepers), Failure> {
+    let settings = shard_settings(config, workers);
     let shards = shard::open(&config.shards, &settings)
         .await
         .map_err(|error| refused(error.to_string()))?;

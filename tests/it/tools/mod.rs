@@ -1,5 +1,6 @@
 //! The commands of the program beside `serve`.
 
+mod check;
 mod export;
 mod import;
 mod import_table;

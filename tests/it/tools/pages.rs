@@ -7,7 +7,15 @@ use respgres::config::VARIABLES;
 use super::transfer::run;
 use crate::harness::{Scratch, run_to_end};
 
-const COMMANDS: [&str; 6] = ["serve", "shard", "import", "export", "completions", "man"];
+const COMMANDS: [&str; 7] = [
+    "serve",
+    "check",
+    "shard",
+    "import",
+    "export",
+    "completions",
+    "man",
+];
 
 #[test]
 fn completions_name_every_command_and_flag_and_are_what_a_shell_reads() {
