@@ -63,7 +63,7 @@ fn what_is_written_meanwhile_comes_too(setup: Setup) {
     let (it, redis, dir) = (setup.start(), RedisServer::start(), Scratch::new("import"));
     fill(&mut redis.conn(), 5000);
     let stop = AtomicBool::new(false);
-    let (output, written) = std::thread::scope(|scope| {
+    let (exit, written) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut conn = redis.conn();
             let mut written = 0;
@@ -78,10 +78,12 @@ fn what_is_written_meanwhile_comes_too(setup: Setup) {
             }
             written
         });
-        let output = run(&dir, &["import", &redis.url(), &to(&it)], 0);
+        let exit = tool(&dir, &["import", &redis.url(), &to(&it)]).run();
         stop.store(true, Ordering::Relaxed);
-        (output, writer.join().unwrap())
+        (exit, writer.join().unwrap())
     });
+    assert_eq!(exit.code, 0, "{}", exit.output);
+    let output = exit.output;
     assert!(written > 0);
     assert_eq!(count(&output, "missing"), 0);
     let (source, target) = (contents(&mut redis.conn()), contents(&mut it.conn()));
