@@ -48,6 +48,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod tools;
 mod transactions;
 mod unknown_outcomes;
 mod upgrading;
