@@ -4,6 +4,7 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod changes;
 mod layers;
 mod mistake;
 mod secret;
@@ -11,6 +12,7 @@ mod secret_files;
 mod targets;
 mod variables;
 
+pub use changes::{Change, RELOADABLE};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
@@ -19,6 +21,7 @@ pub use variables::{
     DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
 };
 
+use changes::Given;
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -91,6 +94,8 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
+    /// Every variable as it was given.
+    given: Given,
 }
 
 /// The shape of the log.
@@ -161,6 +166,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
         let (resp_addr, http_addr) = self.addresses();
+        let given = Given::new(&self.layers, &shards);
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -192,6 +198,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
+            given,
         }
     }
 

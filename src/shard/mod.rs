@@ -236,6 +236,13 @@ impl Shard {
         matches!(self.backend, Backend::Sqlite(_))
     }
 
+    /// Changes how many connections there are at least and at most. A file has always two.
+    pub fn set_pool_size(&self, min: usize, max: usize) {
+        if let Backend::Postgres(backend) = &self.backend {
+            backend.set_pool_size(min, max);
+        }
+    }
+
     /// The connections of the pool, as they are now.
     pub fn pool(&self) -> Pool {
         on_backend!(self, backend => backend.pool())

@@ -9,6 +9,7 @@ mod logging;
 mod notify;
 mod pages;
 mod printing;
+mod reload;
 mod serve;
 mod shard;
 mod transfer;
@@ -38,8 +39,8 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            logging::start(&config);
-            on_runtime(serve::serve(&config))
+            let log_level = logging::start(&config);
+            on_runtime(serve::serve(config, || configuration(matches), log_level))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),

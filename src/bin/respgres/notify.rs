@@ -46,7 +46,6 @@ impl Notifier {
     }
 
     /// It reads its configuration again; [`ready`](Notifier::ready) ends that.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is read again yet"))]
     pub async fn reloading(&self) {
         // Newer versions of systemd want to know when, to tell this reload from one before.
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);

@@ -24,7 +24,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
+use crate::logging::LogLevel;
 use crate::notify::Notifier;
+use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -48,7 +50,11 @@ pub fn command() -> clap::Command {
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
@@ -61,9 +67,9 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
     let notifier = Notifier::from_environment();
     notifier.watch(&workers);
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let resp_addr = address(&resp)?;
@@ -108,38 +114,50 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
-    notifier
-        .ready(&format!(
-            "serving Redis clients on {resp_addr}, HTTP on {http_addr}"
-        ))
-        .await;
+    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    notifier.ready(&status).await;
 
     let mut served = None;
-    match signals.next().await {
-        Request::Stop(name) => {
-            say_stop(name);
-            notifier
-                .stopping(config.shutdown_timeout, "answering what was read")
-                .await;
-        }
-        Request::Drain => {
-            tracing::info!(
-                "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
-                config.drain_timeout.as_millis()
-            );
-            let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
-            notifier
-                .stopping(limit, "serving those who are connected until they leave")
-                .await;
-            engine.begin_draining();
-            stopping.begin_drain();
-            tokio::select! {
-                result = &mut serving => served = Some(result),
-                () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
-                name = signals.stop() => say_stop(name),
+    let running = Running {
+        engine: Arc::clone(&engine),
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                notifier.ready(&status).await;
+            }
+            Request::Stop(name) => {
+                say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
             }
         }
     }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
     engine.begin_draining();
     stopping.begin_stop();
