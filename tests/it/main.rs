@@ -3,6 +3,7 @@
 
 mod across;
 mod arithmetic;
+mod backup;
 mod cache;
 mod clients;
 mod concurrency;
