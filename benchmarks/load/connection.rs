@@ -39,6 +39,7 @@ pub(crate) async fn drive(
     mut stream: TcpStream,
     run: &Run,
     pacing: Pacing,
+    end: Option<Instant>,
     keys: &RefCell<Keys>,
     tally: &RefCell<Tally>,
 ) -> Result<()> {
@@ -46,6 +47,10 @@ pub(crate) async fn drive(
     let mut commands = Vec::new();
     let mut replies = Replies::new();
     while let Some(due) = pacing.next().await {
+        // More is due than a server can do: what could not even be sent is no part of the measurement.
+        if run.may_be_refused && end.is_some_and(|end| Instant::now() >= end) {
+            break;
+        }
         commands.clear();
         let mut awaited = 0;
         while awaited < run.depth

@@ -3,6 +3,7 @@
 
 mod across;
 mod arithmetic;
+mod backup;
 mod cache;
 mod clients;
 mod concurrency;
@@ -48,6 +49,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod tools;
 mod transactions;
 mod unknown_outcomes;
 mod upgrading;

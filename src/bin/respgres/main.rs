@@ -2,6 +2,7 @@
 //!
 //! Only here is the environment read; everything else is the library.
 
+mod check;
 mod commands;
 mod failure;
 mod listen;
@@ -52,6 +53,10 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             #[cfg(feature = "otel")]
             traces.into_iter().for_each(otel::Traces::finish);
             served
+        }
+        check::NAME => {
+            let config = configuration(matches)?;
+            on_runtime(check::check(&config, variable("NO_COLOR")))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),
