@@ -4,6 +4,7 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod in_force;
 mod layers;
 mod mistake;
 mod secret;
@@ -11,6 +12,7 @@ mod secret_files;
 mod targets;
 mod variables;
 
+pub use in_force::{InForce, Source};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
@@ -91,6 +93,8 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
+    /// All of it as text, without secrets.
+    pub in_force: Vec<InForce>,
 }
 
 /// The shape of the log.
@@ -135,11 +139,12 @@ impl Config {
         let (layers, of_files) = Layers::new(flags, env, variables);
         mistakes.extend(of_files);
         let mut reader = Reader { layers, mistakes };
-        let config = reader.config();
-        match reader.mistakes.is_empty() {
-            true => Ok(config),
-            false => Err(reader.mistakes),
+        let mut config = reader.config();
+        if !reader.mistakes.is_empty() {
+            return Err(reader.mistakes);
         }
+        config.in_force = reader.in_force(&config);
+        Ok(config)
     }
 }
 
@@ -192,6 +197,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
+            in_force: Vec::new(),
         }
     }
 

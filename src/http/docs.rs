@@ -13,12 +13,12 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{data, health, metrics, probes, stats};
+use super::{data, health, metrics, page, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "respgres", description = "The side port of respgres: the data as JSON, health, statistics and metrics."),
-    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics),
+    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics, page::page, page::live::events),
     tags(
         (name = "data", description = "Writing and reading"),
         (name = "operations", description = "For those who run it"),
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "/",
+                "/events",
                 "/health",
                 "/live",
                 "/metrics",
