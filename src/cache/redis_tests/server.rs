@@ -85,7 +85,7 @@ impl Server {
             ttl: TTL,
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
-            metrics: Arc::default(),
+            metrics: std::sync::Arc::default(),
         }
     }
 
