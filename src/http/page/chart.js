@@ -74,9 +74,12 @@ class Chart {
       this.curves[at].line.setAttribute("d", line);
       this.curves[at].area?.setAttribute("d", area);
     });
-    const hair = cursor && cursor.at >= from ? x(cursor.at) : -10;
-    this.hair.setAttribute("x1", hair);
-    this.hair.setAttribute("x2", hair);
+    const isShown = cursor !== null && cursor.at >= from;
+    this.hair.setAttribute("visibility", isShown ? "visible" : "hidden");
+    if (isShown) {
+      this.hair.setAttribute("x1", x(cursor.at));
+      this.hair.setAttribute("x2", x(cursor.at));
+    }
     if (this.axes) this.drawGrid(top, x, y, to);
     this.onDraw?.(cursor ?? points[points.length - 1] ?? null);
   }
@@ -90,7 +93,7 @@ class Chart {
       const at = y(part * top);
       parts.push(shape("line", { x1: this.left(), x2: this.width, y1: at, y2: at }));
       const label = shape("text", { x: this.left() - 6, y: at + 4, "text-anchor": "end" });
-      label.textContent = part === 0 ? "0" : this.show(part * top);
+      label.textContent = part === 0 ? "0" : this.show(part * top).replace(/\.0(?= )/, "");
       parts.push(label);
     }
     for (const [minutes, anchor] of [[4, "middle"], [3, "middle"], [2, "middle"], [1, "middle"], [0, "end"]]) {

@@ -48,6 +48,9 @@ function keyed(parent, items, keyOf, make, update) {
   }
 }
 
+// What need not be looked at.
+const isNothing = (text) => text === "0" || text === "0/s" || text === NONE;
+
 // Rows of cells; the first cell is the row's header.
 function table(id, items, keyOf, cells) {
   const body = $(id).tBodies[0];
@@ -60,7 +63,10 @@ function table(id, items, keyOf, cells) {
   keyed(body, items, keyOf, make, (row, item) => cells(item).forEach((value, at) => {
     const cell = row.cells[at];
     if (typeof value === "function") value(cell);
-    else say(cell, value);
+    else {
+      say(cell, value);
+      mark(cell, "zero", String(isNothing(value)));
+    }
   }));
   $(id).hidden = items.length === 0;
 }

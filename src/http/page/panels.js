@@ -1,7 +1,9 @@
 // The panels: each takes a snapshot and shows its part.
+const peak = (of) => format.rate(Math.max(0, ...points.map(of)));
+
 const TILES = [
-  { title: "Reads", name: "reads", of: (point) => point.reads, show: format.rate, least: 10, note: () => "commands" },
-  { title: "Writes", name: "writes", of: (point) => point.writes, show: format.rate, least: 10, note: () => "commands" },
+  { title: "Reads", name: "reads", of: (point) => point.reads, show: format.rate, least: 10, note: () => `peak ${peak((point) => point.reads)}` },
+  { title: "Writes", name: "writes", of: (point) => point.writes, show: format.rate, least: 10, note: () => `peak ${peak((point) => point.writes)}` },
   { title: "Hit rate", name: "hits", of: (point) => point.hit_rate, show: format.percent, least: 1, top: 1, note: ({ cache }) => `${format.rate(cache.misses)} misses` },
   { title: "Read p99", name: "reads", of: (point) => point.read?.p99 ?? null, show: format.time, least: 10, note: ({ now }) => `p50 ${format.time(now.read?.p50)}` },
   { title: "Write p99", name: "writes", of: (point) => point.write?.p99 ?? null, show: format.time, least: 10, note: ({ now }) => `p50 ${format.time(now.write?.p50)}` },
@@ -120,7 +122,10 @@ function updateShard(card, { shard, count }) {
     format.rate(reads.rate), format.rate(writes.rate), format.count(shard.rows), format.rate(reads.failed + writes.failed),
     format.time(reads.statement?.p99), format.time(writes.statement?.p99),
     worst.length ? format.time(Math.max(...worst)) : NONE, batches.join(" / "),
-  ].forEach((text, at) => say(parts.terms[at].value, text));
+  ].forEach((text, at) => {
+    say(parts.terms[at].value, text);
+    mark(parts.terms[at].value, "zero", String(isNothing(text)));
+  });
   mark(parts.terms[3].value, "level", reads.failed + writes.failed > 0 ? "bad" : "none");
   fill(parts.pool, [pool.used / pool.max, pool.idle / pool.max]);
   say(parts.connections, `${pool.used} of ${pool.max}`);
@@ -146,6 +151,7 @@ function showShards({ shards }) {
 const sent = ({ text, encoding }) => (encoding ? `base64:${text}` : text === "" ? "(empty)" : text);
 
 function showHotKeys({ hot_keys: keys }) {
+  const most = Math.max(0.0001, ...keys.map(({ share }) => share));
   table("hot", keys, ({ key, shard }) => `${shard} ${key.encoding} ${key.text}`, (hot) => [
     (cell) => {
       const text = sent(hot.key) + (hot.key.more ? ` … (${format.bytes(hot.key.more)} more)` : "");
@@ -156,7 +162,7 @@ function showHotKeys({ hot_keys: keys }) {
     `shard_${hot.shard}`, format.rate(hot.reads), format.rate(hot.writes),
     (cell) => {
       if (!cell.firstChild) cell.append(bar(["load"]), el("b"));
-      fill(cell.firstChild, [hot.share]);
+      fill(cell.firstChild, [hot.share / most]);
       say(cell.lastChild, format.percent(hot.share));
     },
   ]);
@@ -188,7 +194,11 @@ function showSlowLog({ slow_log: entries }) {
   $("slow").parentElement.hidden = entries.length === 0;
 }
 
-const flagged = (count, text) => (cell) => { say(cell, text); mark(cell, "level", count > 0 ? "bad" : "none"); };
+const flagged = (count, text) => (cell) => {
+  say(cell, text);
+  mark(cell, "level", count > 0 ? "bad" : "none");
+  mark(cell, "zero", String(count === 0));
+};
 
 function showCommands({ commands, stages, errors }) {
   table("commands", commands, ({ name }) => name, ({ name, rate, times, errors: failed }) => [
@@ -201,7 +211,7 @@ function showCommands({ commands, stages, errors }) {
   table("errors", errors, ({ command, kind }) => `${command} ${kind}`, ({ command, kind, rate, count }) => [
     command.toUpperCase(), kind, flagged(rate, format.rate(rate)), format.count(count),
   ]);
-  $("errors-panel").hidden = errors.length === 0;
+  $("errors-part").hidden = errors.length === 0;
 }
 
 function showFacts({ cache, clients, process, now }) {

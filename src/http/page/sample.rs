@@ -39,6 +39,8 @@ pub(super) struct OfShard {
 pub(super) struct OfOperations {
     pub(super) done: u64,
     pub(super) failed: u64,
+    /// Those of them that did not get to the shard, since it was down.
+    pub(super) kept: u64,
     pub(super) queued: Distribution,
     pub(super) statements: Distribution,
     pub(super) batches: Distribution,
@@ -128,6 +130,7 @@ impl OfOperations {
         Self {
             done,
             failed: all - done.min(all),
+            kept: count(Outcome::Down),
             queued: operations.queued.read(),
             statements: operations.statements.read(),
             batches: operations.batches.read(),

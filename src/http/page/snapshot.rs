@@ -413,7 +413,7 @@ impl Sources<'_> {
             .iter()
             .zip(&window.shards)
             .map(|(now, before)| {
-                let all = |of: &OfOperations| of.done + of.failed;
+                let all = |of: &OfOperations| (of.done + of.failed).saturating_sub(of.kept);
                 let (now, before) = (
                     all(&now.reads) + all(&now.writes),
                     all(&before.reads) + all(&before.writes),
