@@ -30,6 +30,7 @@ mod monitoring;
 mod outbox;
 mod outside_writes;
 mod overload;
+mod page;
 mod pipelining;
 mod pooler;
 mod probes;
