@@ -125,7 +125,10 @@ fn the_numbers_are_those_of_the_traffic() {
     let tile = |n: u32| browser.text(&format!("#tiles .tile:nth-child({n}) strong"));
     browser.until("document.querySelector('#tiles .tile strong').textContent === '0/s'");
     assert_eq!(browser.text("#state"), "Ready");
-    assert_eq!(browser.text("#shards-sum"), "3 of 3 up · 31 rows");
+    // Counting them may take a moment.
+    browser.until(
+        "document.getElementById('shards-sum').textContent === '3 of 3 up · 31 rows'",
+    );
     let incr = "[...document.querySelectorAll('#commands tbody tr')].find((row) => row.cells[0].textContent === 'INCR')";
     assert_eq!(browser.eval(&format!("{incr}.cells[4].textContent")), "7");
     let errors = "[0, 1, 3].map((n) => document.getElementById('errors').tBodies[0].rows[0].cells[n].textContent).join()";

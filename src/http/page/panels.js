@@ -139,7 +139,8 @@ function showShards({ shards }) {
   const count = shards.length;
   const all = shards.map((shard, number) => ({ shard, name: `shard_${number}`, number, count }));
   const down = all.filter(({ shard }) => !shard.up).length;
-  const rows = shards.reduce((sum, shard) => sum + (shard.rows ?? 0), 0);
+  const known = shards.filter(({ rows }) => rows !== null);
+  const rows = known.length ? known.reduce((sum, shard) => sum + shard.rows, 0) : null;
   const weight = ({ shard }) => (shard.up ? 0 : 2) + (shard.share ?? 0);
   const shown = count <= CARDS_MAX ? all : [...all].sort((one, other) => weight(other) - weight(one)).slice(0, CARDS_MAX).sort((one, other) => one.number - other.number);
   const rest = count > shown.length ? ` · the ${shown.length} that are down or busiest are shown` : "";
