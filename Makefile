@@ -30,7 +30,7 @@ fuzz: ## inputs that nobody meant, for the decoder and the commands; MINUTES=n f
 
 screenshots: ## take the pictures of the page that README shows, with five minutes of traffic
 	@scripts/install-test-dependencies.sh
-	$(CARGO) test --profile soak --test it -- --ignored page::screenshots
+	$(CARGO) test --test it -- --ignored page::screenshots
 
 client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
 	@:
