@@ -9,7 +9,7 @@ CLIENTS := $(TARGET)/clients
 CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-otel client-libraries checkers soak differential fuzz bench bench-curve bench-overload bench-programs deb packages-test lint
+.PHONY: help run test test-otel client-libraries checkers soak differential fuzz screenshots bench bench-curve bench-overload bench-programs deb packages-test lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ differential: ## generated commands beside a real Redis, over all backends; CASE
 
 fuzz: ## inputs that nobody meant, for the decoder and the commands; MINUTES=n for more than 10
 	BOLERO_RANDOM_TEST_TIME_MS=$$(($(or $(MINUTES),10) * 60000)) $(CARGO) test --profile fuzz --test fuzz -- --test-threads 3
+
+screenshots: ## take the pictures of the page that README shows, with five minutes of traffic
+	@scripts/install-test-dependencies.sh
+	$(CARGO) test --test it -- --ignored page::screenshots
 
 client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
 	@:

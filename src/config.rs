@@ -5,6 +5,7 @@
 //! real one.
 
 mod changes;
+mod in_force;
 mod layers;
 mod mistake;
 mod secret;
@@ -13,6 +14,7 @@ mod targets;
 mod variables;
 
 pub use changes::{Change, RELOADABLE};
+pub use in_force::{InForce, Source};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
@@ -96,6 +98,8 @@ pub struct Config {
     pub embedded: bool,
     /// Every variable as it was given.
     given: Given,
+    /// All of it as text, without secrets.
+    pub in_force: Vec<InForce>,
 }
 
 /// The shape of the log.
@@ -140,11 +144,12 @@ impl Config {
         let (layers, of_files) = Layers::new(flags, env, variables);
         mistakes.extend(of_files);
         let mut reader = Reader { layers, mistakes };
-        let config = reader.config();
-        match reader.mistakes.is_empty() {
-            true => Ok(config),
-            false => Err(reader.mistakes),
+        let mut config = reader.config();
+        if !reader.mistakes.is_empty() {
+            return Err(reader.mistakes);
         }
+        config.in_force = reader.in_force(&config);
+        Ok(config)
     }
 }
 
@@ -199,6 +204,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
             given,
+            in_force: Vec::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The side port: the same data as JSON, and what people and monitors want to know of the proxy.
 //!
 //! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
-//! for Prometheus (in its text format, `exposition`), `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
+//! for Prometheus (in its text format, `exposition`), `page` for people who watch, `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
 //! in, and how bytes go out. Every failure becomes an answer in `error`.
 
 mod body;
@@ -11,6 +11,7 @@ mod error;
 mod exposition;
 mod health;
 mod metrics;
+mod page;
 mod probes;
 mod stats;
 mod text;
@@ -33,6 +34,9 @@ use crate::engine::Engine;
 use crate::routing::ShardId;
 
 use error::ApiError;
+use page::{Live, Page};
+
+pub use page::Facts;
 
 /// The largest key and value that a write may carry, in bytes after decoding. The same as on the
 /// RESP port, so that what one port takes, the other takes too.
@@ -62,12 +66,22 @@ impl Limits {
 struct Api {
     engine: Arc<Engine>,
     limits: Limits,
+    page: Arc<Page>,
+    live: Arc<Live>,
 }
 
 /// All paths of the side port.
-pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
-    let api = Api { engine, limits };
+fn router(live: Arc<Live>, engine: Arc<Engine>, limits: Limits) -> Router {
+    let page = Arc::new(Page::new());
+    let api = Api {
+        engine,
+        limits,
+        page,
+        live,
+    };
     Router::new()
+        .route("/", get(page::page))
+        .route("/events", get(page::events))
         .route("/write", post(data::write))
         // Two routes, since a wildcard does not match the empty key.
         .route("/read/", get(data::read))
@@ -96,6 +110,7 @@ pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     limits: Limits,
+    facts: Facts,
     stop: CancellationToken,
 ) -> io::Result<()> {
     // From the runtime that made it to this one.
@@ -106,9 +121,11 @@ pub async fn serve(
             tracing::debug!(%error, "TCP_NODELAY could not be set on an HTTP connection");
         }
     });
-    axum::serve(listener, router(engine, limits))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    let live = Arc::new(Live::new(Arc::clone(&engine), facts, stop.clone()));
+    let router = router(Arc::clone(&live), engine, limits);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    let (served, ()) = tokio::join!(serving.into_future(), live.run());
+    served
 }
 
 /// Counts the requests that were answered, whatever the answer.

@@ -34,6 +34,7 @@ mod openapi;
 mod outbox;
 mod outside_writes;
 mod overload;
+mod page;
 mod pipelining;
 mod pooler;
 mod probes;

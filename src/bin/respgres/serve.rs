@@ -19,6 +19,7 @@ use respgres::server::{self, Server};
 use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -97,8 +98,16 @@ pub async fn serve(
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
+    // Whoever changes the configuration while it runs tells it here.
+    let (_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
+    let facts = http::Facts {
+        shards: config.shards.iter().map(ToString::to_string).collect(),
+        cache: config.cache.to_string(),
+        configuration: in_force,
+    };
     let mut serving = {
-        let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
+        let engine = Arc::clone(&engine);
+        let http = http::serve(http, engine, http_limits, facts, stop_http.clone());
         let http = workers.of(0).spawn(http);
         let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {

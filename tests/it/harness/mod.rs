@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 mod backend;
+mod browser;
 mod deployment;
 mod exposition;
 mod fault_proxy;
@@ -29,6 +30,7 @@ mod tools;
 mod wait;
 
 pub use backend::Stopped;
+pub use browser::{Browser, Noticed};
 pub use deployment::{Deployment, Setup, blank_databases};
 pub use exposition::Exposition;
 pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
@@ -37,6 +39,7 @@ pub use http::Http;
 pub use keys::{key_on, keys_on_each, shard_of};
 pub use library::Library;
 pub use load::{Acknowledged, Writers};
+pub use ports::free_port;
 pub use postgres_server::PostgresServer;
 pub use programs::{checker, run_to_end};
 pub use proxy::{Proxy, ProxyBuilder};
