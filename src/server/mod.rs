@@ -1,6 +1,8 @@
 //! The RESP port: listener, connections, and what commands answer.
 
 mod acl;
+mod acl_log;
+mod admission;
 mod answer;
 mod clients;
 mod config;
@@ -37,11 +39,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{self, Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::resp::Limits;
 use crate::workers::Workers;
 
+use acl_log::AclLog;
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -68,6 +72,9 @@ pub struct Server {
     slowlog: SlowLog,
     latencies: LatencyMonitor,
     statistics: Statistics,
+    access: Access,
+    throttle: Throttle,
+    acl_log: AclLog,
 }
 
 /// Bounds and facts of the RESP port.
@@ -81,6 +88,16 @@ pub struct Settings {
     pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
+    /// Bytes of replies that wait for a slow reader, and of messages.
+    pub output_max: usize,
+    /// Commands between MULTI and EXEC.
+    pub queued_max: usize,
+    /// A connection on which nothing comes for so long is closed; 0 is never. CONFIG SET changes it.
+    pub idle_timeout: Duration,
+    /// How long a connection has to say who it is, if it must.
+    pub authentication_timeout: Duration,
+    /// Where ACL LOAD has the users from.
+    pub users_source: access::Source,
     /// The port that INFO shows.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
@@ -92,13 +109,21 @@ pub struct Settings {
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 impl Server {
-    /// A server that is not listening yet.
-    pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+    /// A server that is not listening yet, and lets in these users.
+    pub fn new(
+        engine: Arc<Engine>,
+        settings: Settings,
+        users: access::Users,
+        workers: Workers,
+    ) -> Self {
         Self {
-            settings,
-            clients: Clients::default(),
+            clients: Clients::new(settings.output_max),
             identity: Identity::new(),
-            config: Adjustable::default(),
+            config: Adjustable::with_timeout(settings.idle_timeout),
+            access: Access::new(users),
+            throttle: Throttle::default(),
+            acl_log: AclLog::default(),
+            settings,
             pause: Pause::default(),
             monitors: Monitors::default(),
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
@@ -161,6 +186,11 @@ impl Server {
         if let Some(longest) = self.config.timeout() {
             self.clients.end_idle(longest);
         }
+        if self.access.current().0.let_anybody_in() {
+            return;
+        }
+        self.clients
+            .end_unknown(self.settings.authentication_timeout);
     }
 
     /// Notes requests that took long, if that is what they did.

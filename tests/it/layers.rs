@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 5] = [
         "buffers",
     ],
     &["resp", "command", "error", "view"],
-    &["cache", "shard"],
+    &["cache", "shard", "access"],
     &["engine"],
     &["server", "http"],
 ];

@@ -3,6 +3,7 @@
 //! Only here is the environment read; everything else is the library.
 
 mod failure;
+mod listening;
 mod logging;
 mod serve;
 

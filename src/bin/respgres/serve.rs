@@ -17,18 +17,16 @@ use respgres::routing::Scheme;
 use respgres::server::{self, Server};
 use respgres::shutdown::Signals;
 use respgres::workers::Workers;
-use respgres::{http, shard};
+use respgres::{access, http, shard};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listening;
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
-
-/// The arguments of one request together may always have so many bytes.
-const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// Serves until a signal, then answers what was read.
 ///
@@ -41,6 +39,30 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
     let resp = listen("RESP_ADDR", &config.resp_addr).await?;
     let http = listen("HTTP_ADDR", &config.http_addr).await?;
+
+    let users_source = access::Source {
+        password: config.password.clone(),
+        users_file: config.users_file.clone(),
+    };
+    let users = users_source
+        .load()
+        .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
+    let ports = [
+        listening::Port {
+            variable: "RESP_ADDR",
+            address: address(&resp)?,
+            asks: !users.ask_for_no_password(),
+            remedy: "PASSWORD, or USERS_FILE without a user that is `on nopass`",
+        },
+        listening::Port {
+            variable: "HTTP_ADDR",
+            address: address(&http)?,
+            // Nothing asks on this port yet.
+            asks: false,
+            remedy: "an HTTP_ADDR of this machine alone, as 127.0.0.1:8004",
+        },
+    ];
+    listening::check(&ports, config.listen_without_authentication)?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -57,15 +79,20 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         server::Settings {
             limits: Limits {
                 argument_max: config.max_value_size.max(shard::KEY_MAX),
-                // A handful of the largest values, or many of any size.
-                request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
+                request_max: config.max_request_size,
             },
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
+            output_max: config.max_output_buffer,
+            queued_max: config.max_queued_commands,
+            idle_timeout: config.client_idle_timeout,
+            authentication_timeout: config.authentication_timeout,
+            users_source,
             port: resp_addr.port(),
             backend,
         },
+        users,
         workers.clone(),
     ));
     let stop_accepting = CancellationToken::new();
