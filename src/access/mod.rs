@@ -19,6 +19,9 @@ mod throttle;
 mod user;
 mod users;
 
+#[cfg(test)]
+mod tests;
+
 pub use cell::Access;
 pub use digest::Digest;
 pub use file::FileMistake;

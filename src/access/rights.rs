@@ -229,6 +229,11 @@ impl Rights {
         self.is_every_command &= is_allowed;
     }
 
+    /// Whether the same commands are allowed.
+    pub(super) fn have_commands_of(&self, other: &Rights) -> bool {
+        self.commands == other.commands && self.is_every_command == other.is_every_command
+    }
+
     /// Notes a rule as it was given, which ends that of the same name before it.
     pub(super) fn note_rule(&mut self, name: &str, is_allowed: bool) {
         let sub = format!("{name}|");

@@ -58,6 +58,8 @@ pub(super) fn apply(user: &mut User, word: &str) -> Result<bool, Problem> {
 const AFTER_EVERY_KEY: &str = "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns";
 const AFTER_EVERY_CHANNEL: &str = "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels";
 
+const SANITIZE: &str = "sanitize-payload";
+
 fn named(user: &mut User, word: &str) -> Result<(), Problem> {
     match word.to_ascii_lowercase().as_str() {
         "on" => user.is_on = true,
@@ -76,11 +78,14 @@ fn named(user: &mut User, word: &str) -> Result<(), Problem> {
         "resetchannels" => user.rights.set_every_channel(false),
         "allcommands" => user.rights.set_every_command(true),
         "nocommands" => user.rights.set_every_command(false),
-        "sanitize-payload" => user.sanitize = Some("sanitize-payload"),
+        SANITIZE => user.sanitize = Some(SANITIZE),
         "skip-sanitize-payload" => user.sanitize = Some("skip-sanitize-payload"),
         // There are none.
         "clearselectors" => {}
-        "reset" => *user = User::new(std::mem::take(&mut user.name)),
+        "reset" => {
+            *user = User::new(std::mem::take(&mut user.name));
+            user.sanitize = Some(SANITIZE);
+        }
         _ => {
             return Err(
                 "Syntax error; it is none of Redis' ACL words (a password is written as # and its SHA-256, a pattern of keys as ~PATTERN)"
@@ -129,7 +134,10 @@ fn keys(user: &mut User, pattern: &str, reads: bool, writes: bool) -> Result<(),
 /// `+NAME` or `-NAME`: a category with an @, a command, or a subcommand as `config|get`.
 fn command(user: &mut User, name: &str, is_allowed: bool) -> Result<(), Problem> {
     let name = name.to_ascii_lowercase();
+    let before = user.rights.clone();
     let rights = &mut user.rights;
+    // What changes no right is not shown, unless it is about what the proxy does not serve.
+    let mut is_served = false;
     let unknown =
         || Err("Unknown command or category name in ACL; ACL CAT lists what there is".to_owned());
     if let Some(category) = name.strip_prefix('@') {
@@ -144,10 +152,12 @@ fn command(user: &mut User, name: &str, is_allowed: bool) -> Result<(), Problem>
             // As in Redis, with all its subcommands.
             if categories(spec).contains(&name.as_str()) {
                 rights.set_command(at, is_allowed);
+                is_served = true;
             }
             for sub in subcommands::of(at) {
                 if SUBCOMMANDS[sub].categories.contains(&name.as_str()) {
                     rights.set_subcommand(sub, is_allowed);
+                    is_served = true;
                 }
             }
         }
@@ -160,6 +170,7 @@ fn command(user: &mut User, name: &str, is_allowed: bool) -> Result<(), Problem>
         let is_unsupported = UNSUPPORTED
             .binary_search_by(|(known, _)| known.cmp(&container))
             .is_ok();
+        is_served = !is_unsupported;
         match (table::position(container.as_bytes()), sub) {
             (Some(at), None) => rights.set_command(at, is_allowed),
             (Some(at), Some(sub)) => match subcommands::position(at, sub.as_bytes()) {
@@ -175,6 +186,8 @@ fn command(user: &mut User, name: &str, is_allowed: bool) -> Result<(), Problem>
             _ => return unknown(),
         }
     }
-    rights.note_rule(&name, is_allowed);
+    if !is_served || !rights.have_commands_of(&before) {
+        rights.note_rule(&name, is_allowed);
+    }
     Ok(())
 }

@@ -211,6 +211,36 @@ mod tests {
         assert_eq!(of_commands, SUBCOMMANDS.len());
     }
 
+    /// A subcommand without a row is nobody's but of those who may do everything.
+    #[test]
+    fn every_subcommand_that_help_names_has_a_row() {
+        use crate::command::help;
+        for (container, lines) in [
+            ("acl", help::ACL),
+            ("client", help::CLIENT),
+            ("command", help::COMMAND),
+            ("config", help::CONFIG),
+            ("latency", help::LATENCY),
+            ("memory", help::MEMORY),
+            ("module", help::MODULE),
+            ("object", help::OBJECT),
+            ("proxy", help::PROXY),
+            ("pubsub", help::PUBSUB),
+            ("slowlog", help::SLOWLOG),
+        ] {
+            let command = table::position(container.as_bytes()).unwrap();
+            for line in &lines[1..] {
+                let name = line.split(' ').next().unwrap();
+                if !name.is_empty() && !name.starts_with('(') {
+                    assert!(
+                        position(command, name.as_bytes()).is_some(),
+                        "{container} {name}"
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn subcommands_are_found_in_any_case() {
         let config = table::position(b"config").unwrap();
