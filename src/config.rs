@@ -4,6 +4,7 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod changes;
 mod layers;
 mod mistake;
 mod secret;
@@ -11,6 +12,8 @@ mod secret_files;
 mod targets;
 mod variables;
 
+pub use changes::{Change, RELOADABLE};
+pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
 pub use targets::{CacheTarget, ShardTarget};
@@ -18,6 +21,7 @@ pub use variables::{
     DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
 };
 
+use changes::Given;
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -27,11 +31,11 @@ use std::time::Duration;
 use variables::{
     ANYONE_CAN_CONNECT, ATOMIC_MSET, AUTHENTICATION_TIMEOUT, CACHE_MEMORY, CACHE_TTL,
     CLIENT_IDLE_TIMEOUT, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
-    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS, MAX_OUTPUT_BUFFER, MAX_QUEUED_COMMANDS,
-    MAX_REQUEST_SIZE, MAX_VALUE_SIZE, NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN,
-    REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, USERS_FILE,
-    WORKER_THREADS,
+    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
+    LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS, MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS,
+    MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE, NUM_SHARDS, PASSWORD,
+    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, REUSE_PORT, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -61,6 +65,8 @@ pub struct Config {
     pub resp_addr: String,
     /// Where HTTP clients connect, as `resp_addr`.
     pub http_addr: String,
+    /// Whether other processes may listen on the same ports.
+    pub reuse_port: bool,
     /// The directory of the embedded shards.
     pub data_dir: PathBuf,
     /// Bytes of the largest value; 1 to 512 MiB.
@@ -93,10 +99,14 @@ pub struct Config {
     pub db_pool_wait_timeout: Duration,
     /// How long a statement on a shard may take.
     pub db_query_timeout: Duration,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// How long a Redis may take to answer before it is taken for down.
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
     pub shutdown_timeout: Duration,
+    /// How long connected clients are served on after SIGQUIT, if they are not quiet; up to a day.
+    pub drain_timeout: Duration,
     /// Whether keys of a shard that is down are answered from the cache.
     pub reads_when_shard_down: bool,
     /// The shape of the log.
@@ -105,6 +115,8 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
+    /// Every variable as it was given.
+    given: Given,
 }
 
 /// The shape of the log.
@@ -128,7 +140,23 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         dotenv: &Path,
     ) -> Result<Config, LoadError> {
-        let flags = Flags::parse(args).map_err(LoadError::Flags)?;
+        let matches = layers::command()
+            .try_get_matches_from(args)
+            .map_err(LoadError::Flags)?;
+        Config::from_matches(&matches, env, dotenv).map_err(LoadError::Mistakes)
+    }
+
+    /// The same with a command line that was parsed already, by a command of [`with_flags`] or one that has few or none
+    /// of its flags.
+    ///
+    /// # Errors
+    /// Every mistake; at least one.
+    pub fn from_matches(
+        matches: &clap::ArgMatches,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &Path,
+    ) -> Result<Config, Vec<Mistake>> {
+        let flags = Flags::of(matches);
         let (variables, mut mistakes) = layers::read_dotenv(dotenv);
         let (layers, of_files) = Layers::new(flags, env, variables);
         mistakes.extend(of_files);
@@ -136,7 +164,7 @@ impl Config {
         let config = reader.config();
         match reader.mistakes.is_empty() {
             true => Ok(config),
-            false => Err(LoadError::Mistakes(reader.mistakes)),
+            false => Err(reader.mistakes),
         }
     }
 }
@@ -162,6 +190,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let password = self.layers.get(&PASSWORD);
         let users_file = self.layers.get(&USERS_FILE);
         let (max_value_size, max_request_size) = self.request_sizes();
+        let given = Given::new(&self.layers, &shards);
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -172,6 +201,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             cache_ttl,
             resp_addr,
             http_addr,
+            reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
             max_value_size,
             max_request_size,
@@ -192,14 +222,17 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
             db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
             db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
+            queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            drain_timeout: self.milliseconds(&DRAIN_TIMEOUT_MS),
             reads_when_shard_down: self
                 .parsed(&READS_WHEN_SHARD_DOWN, reads_when_shard_down)
                 .unwrap_or_default(),
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
+            given,
         }
     }
 

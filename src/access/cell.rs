@@ -1,8 +1,9 @@
 //! The users in force, which can be replaced while connections use them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::source::{LoadError, Source};
 use super::users::Users;
 
 /// The users in force.
@@ -13,15 +14,41 @@ use super::users::Users;
 pub struct Access {
     generation: AtomicU64,
     current: Mutex<Arc<Users>>,
+    source: Mutex<Source>,
+    is_configured: AtomicBool,
 }
 
 impl Access {
-    /// These users at first.
-    pub fn new(users: Users) -> Self {
-        Self {
+    /// The users of a source, read now.
+    ///
+    /// # Errors
+    ///
+    /// They can't be read.
+    pub fn load(source: Source) -> Result<Self, LoadError> {
+        Ok(Self {
             generation: AtomicU64::new(0),
-            current: Mutex::new(Arc::new(users)),
-        }
+            current: Mutex::new(Arc::new(source.load()?)),
+            is_configured: AtomicBool::new(source.is_given()),
+            source: Mutex::new(source),
+        })
+    }
+
+    /// Where the users are read from.
+    pub fn source(&self) -> Source {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.clone()
+    }
+
+    /// Has them read from elsewhere the next time.
+    pub fn set_source(&self, source: Source) {
+        self.is_configured
+            .store(source.is_given(), Ordering::Relaxed);
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+
+    /// Whether there are others than the one user who may do everything.
+    pub fn is_configured(&self) -> bool {
+        self.is_configured.load(Ordering::Relaxed)
     }
 
     /// Replaces the users. Connections see it with what they read next.

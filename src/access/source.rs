@@ -55,6 +55,11 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Source {
+    /// Whether there is a password or a file.
+    pub fn is_given(&self) -> bool {
+        self.password.is_some() || self.users_file.is_some()
+    }
+
     /// Reads the users now. It reads a file: not for a worker's thread.
     ///
     /// # Errors

@@ -203,7 +203,7 @@ fn users_that_ask_for_no_password_are_known() {
 
 #[test]
 fn who_looks_after_a_change_sees_the_new_users() {
-    let access = Access::new(Users::with_password(None));
+    let access = Access::load(Source::default()).unwrap();
     let (before, first) = access.current();
     access.replace(Users::with_password(Some(b"x")));
     let (after, second) = access.current();

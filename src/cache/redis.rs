@@ -46,6 +46,8 @@ use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
 use self::settle::SETTLE_SCRIPT;
+use crate::adjustable::Time;
+use crate::metrics::Metrics;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
 
@@ -61,6 +63,8 @@ pub struct Settings {
     /// Tells the entries of this deployment from others in the same Redis. Not known before a shard
     /// has been reached; until then the cache is not used.
     pub namespace: Arc<OnceLock<String>>,
+    /// Where it is counted how long Redis takes.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The cache in Redis. See [`super`] for the steps.
@@ -73,6 +77,7 @@ struct Shared {
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
+    ttl: Time,
     workers: Workers,
     script: Script,
     /// The generation that serves.
@@ -116,6 +121,7 @@ impl RedisCache {
         let shared = Arc::new(Shared {
             client: Client::open(target).map_err(unusable)?,
             address,
+            ttl: Time::new(settings.ttl),
             settings,
             workers,
             script: Script::new(SETTLE_SCRIPT),
@@ -154,6 +160,11 @@ impl RedisCache {
         let mut name = Vec::new();
         names::Names::new(namespace).write(&mut name, entry);
         String::from_utf8_lossy(&name).into_owned()
+    }
+
+    /// Changes how long what is filled from now on may live.
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.shared.ttl.set(ttl);
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.

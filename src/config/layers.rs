@@ -5,7 +5,6 @@ use super::secret::masked;
 use super::secret_files::SecretFiles;
 use super::variables::{DefaultValue, FILE_SUFFIX, SHARD_URL, VARIABLES, Variable};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -61,12 +60,14 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(args)?;
+    /// What is in `matches`, of a command that may have all, some or none of the [flags](with_flags).
+    pub(super) fn of(matches: &clap::ArgMatches) -> Self {
         let mut flags = Flags::default();
         for variable in VARIABLES {
             let values = matches
-                .get_many::<String>(variable.flag)
+                .try_get_many::<String>(variable.flag)
+                .ok()
+                .flatten()
                 .into_iter()
                 .flatten()
                 .cloned();
@@ -78,12 +79,13 @@ impl Flags {
                     .extend(values.map(|value| (variable.name, value)));
             }
             if let Some(flag) = file_flag(variable) {
-                let files = matches.get_many::<String>(&flag).into_iter().flatten();
-                let files = files.map(|file| (variable.name, file.clone()));
-                flags.files.extend(files);
+                let file = matches.try_get_one::<String>(&flag).ok().flatten();
+                flags
+                    .files
+                    .extend(file.map(|file| (variable.name, file.clone())));
             }
         }
-        Ok(flags)
+        flags
     }
 }
 
@@ -93,17 +95,23 @@ fn file_flag(variable: &Variable) -> Option<String> {
     (secret.name != SHARD_URL.name).then(|| format!("{}-file", variable.flag))
 }
 
-/// The command line: a flag for each variable, and one for the file of each secret.
+/// The command line of a program that has nothing but the flags.
 pub(super) fn command() -> clap::Command {
-    let command = clap::Command::new("respgres")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .next_line_help(true)
-        .after_help(
-            "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
-             value counts as none.\nEvery user of the machine can read flags: put passwords and URLs with passwords into the \
-             environment, .env, or files.",
-        );
+    with_flags(
+        clap::Command::new("respgres")
+            .version(env!("CARGO_PKG_VERSION"))
+            .about(env!("CARGO_PKG_DESCRIPTION")),
+    )
+}
+
+/// Gives `command` a flag for each variable, and says how they go together with the environment. The flags are in its
+/// `--help`, and not in the shorter `-h`.
+pub fn with_flags(command: clap::Command) -> clap::Command {
+    let command = command.after_long_help(
+        "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
+         value counts as none.\nEvery user of the machine can read flags: put passwords and URLs with passwords \
+         into the environment, .env, or files.",
+    );
     let command = VARIABLES.iter().fold(command, |command, variable| {
         let Some(flag) = file_flag(variable) else {
             return command;
@@ -112,6 +120,7 @@ pub(super) fn command() -> clap::Command {
             clap::Arg::new(flag.clone())
                 .long(flag)
                 .value_name("PATH")
+                .hide_short_help(true)
                 .help(format!(
                     "File with the value of --{}\n[env: {}{FILE_SUFFIX}]",
                     variable.flag, variable.name
@@ -134,7 +143,9 @@ pub(super) fn command() -> clap::Command {
                 .value_name(variable.value_name)
                 .action(action)
                 .allow_negative_numbers(true)
-                .help(format!(
+                .hide_short_help(true)
+                .help(variable.meaning)
+                .long_help(format!(
                     "{}\n[env: {}] [default: {default}]{}",
                     variable.meaning,
                     variable.name,

@@ -627,7 +627,7 @@ fn the_command_line_can_end_the_program() {
 #[test]
 fn help_lists_every_variable_with_its_flag_and_default() {
     layers::command().debug_assert();
-    let help = layers::command().render_help().to_string();
+    let help = layers::command().render_long_help().to_string();
     for variable in VARIABLES {
         for part in [
             &format!("--{} <{}>", variable.flag, variable.value_name),

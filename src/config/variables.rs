@@ -290,6 +290,17 @@ pub const DB_QUERY_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that a statement on a shard may take",
 };
 
+/// How long a request may wait in a queue.
+pub const MAX_QUEUE_WAIT_MS: Variable = Variable {
+    name: "MAX_QUEUE_WAIT_MS",
+    flag: "max-queue-wait-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("500"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that a request may wait in the queue of a shard that is asked for more than \
+              it can do; who waited longer is refused with `-BUSY`",
+};
+
 /// How long Redis may take to answer.
 pub const REDIS_TIMEOUT_MS: Variable = Variable {
     name: "REDIS_TIMEOUT_MS",
@@ -343,6 +354,28 @@ pub const SHUTDOWN_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that answering what was read may take after SIGTERM or Ctrl-C",
 };
 
+/// How long clients are served on after SIGQUIT.
+pub const DRAIN_TIMEOUT_MS: Variable = Variable {
+    name: "DRAIN_TIMEOUT_MS",
+    flag: "drain-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("60000"),
+    bounds: Some(1..=86_400_000),
+    meaning: "Milliseconds that connected clients are served on at most after SIGQUIT, while they are \
+              not quiet",
+};
+
+/// Several processes on one port.
+pub const REUSE_PORT: Variable = Variable {
+    name: "REUSE_PORT",
+    flag: "reuse-port",
+    value_name: "HOW",
+    default: DefaultValue::Value("off"),
+    bounds: None,
+    meaning: "`on` lets several proxies of one user listen on the same ports (SO_REUSEPORT), as for an \
+              upgrade; only for proxies of one deployment, since clients get to any of them",
+};
+
 /// The shape of the log.
 pub const LOG_FORMAT: Variable = Variable {
     name: "LOG_FORMAT",
@@ -376,6 +409,7 @@ pub const VARIABLES: &[Variable] = &[
     CACHE_MEMORY,
     RESP_ADDR,
     HTTP_ADDR,
+    REUSE_PORT,
     DATA_DIR,
     PASSWORD,
     USERS_FILE,
@@ -391,9 +425,11 @@ pub const VARIABLES: &[Variable] = &[
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
     DB_QUERY_TIMEOUT_MS,
+    MAX_QUEUE_WAIT_MS,
     REDIS_TIMEOUT_MS,
     READS_WHEN_SHARD_DOWN,
     SHUTDOWN_TIMEOUT_MS,
+    DRAIN_TIMEOUT_MS,
     LOG_FORMAT,
     RUST_LOG,
 ];

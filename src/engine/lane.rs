@@ -9,21 +9,30 @@
 //!                                  batch           ──► flight …  ├─ at most `flights` at a time
 //! ```
 //!
-//! With one flight at a time the items of the lane take effect in the order of their submission.
+//! With one flight at a time the items of the lane take effect in the order of their submission. When more
+//! comes than can be done, those that waited for too long are refused ([`admission`](super::admission)).
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
+use crate::adjustable::Time;
+use crate::error::Error;
+use crate::routing::ShardId;
+
 /// Something that can be put into a batch.
 pub(super) trait Item: Send + 'static {
     /// How much it adds to a batch: operations, and bytes.
     fn weight(&self) -> Weight;
+
+    /// When it was put into the lane.
+    fn since(&self) -> Instant;
 }
 
 /// The size of an item, and of a batch.
@@ -53,36 +62,62 @@ const LONG: Duration = Duration::from_millis(5);
 /// How long an item may wait for room in the queue.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What a lane is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose {
+    /// The shard that it leads to.
+    pub(super) shard: ShardId,
+    /// `write` or `read`.
+    pub(super) queue: &'static str,
+}
+
+impl Purpose {
+    fn busy(&self, reason: &str) -> Error {
+        Error::Busy {
+            shard: self.shard,
+            reason: format!("its {} queue {reason}", self.queue),
+        }
+    }
+}
+
 /// A queue in front of some kind of flight.
 pub(super) struct Lane<T> {
     queue: mpsc::Sender<T>,
-}
-
-/// Why an item was not taken.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotTaken {
-    /// The queue is full.
-    Full,
-    /// The lane has ended.
-    Ended,
+    purpose: Purpose,
+    queue_max: usize,
 }
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
     /// everything in it has left.
+    /// When an item has waited for too long, `refuse` is to tell whoever waits for it.
     pub(super) fn start<F, Flight>(
+        purpose: Purpose,
         bounds: Bounds,
+        wait_max: Time,
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
+        refuse: impl Fn(T, Error) + Send + 'static,
     ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
         Flight: Future<Output = ()> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
-        tasks.spawn_on(run(bounds, waiting, tasks.clone(), fly), runtime);
-        Self { queue }
+        let queue_of_lane = Queue {
+            purpose,
+            waiting,
+            left_over: None,
+            admission: Admission::new(wait_max),
+            refuse: Box::new(refuse),
+        };
+        tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
+        Self {
+            queue,
+            purpose,
+            queue_max: bounds.queue_max,
+        }
     }
 
     /// Puts an item into the queue, and waits for room if it is full: who sends more than can be
@@ -91,33 +126,87 @@ impl<T: Item> Lane<T> {
     /// # Errors
     ///
     /// There was no room for too long. The item is not taken, and dropped.
-    pub(super) async fn submit(&self, item: T) -> Result<(), NotTaken> {
+    pub(super) async fn submit(&self, item: T) -> Result<(), Error> {
         let item = match self.queue.try_send(item) {
             Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotTaken::Ended),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopping),
             Err(mpsc::error::TrySendError::Full(item)) => item,
         };
         match timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(NotTaken::Ended),
-            Err(_elapsed) => Err(NotTaken::Full),
+            Ok(Err(_)) => Err(Error::Stopping),
+            Err(_elapsed) => Err(self
+                .purpose
+                .busy(&format!("is full ({} waiting)", self.queue_max))),
         }
     }
 }
 
-async fn run<T, F, Flight>(
-    bounds: Bounds,
-    mut waiting: mpsc::Receiver<T>,
-    tasks: TaskTracker,
-    fly: F,
-) where
+/// The lane's end of the queue.
+struct Queue<T> {
+    purpose: Purpose,
+    waiting: mpsc::Receiver<T>,
+    /// Looked at for the last batch, and too much for it.
+    left_over: Option<T>,
+    admission: Admission,
+    refuse: Box<dyn Fn(T, Error) + Send>,
+}
+
+impl<T: Item> Queue<T> {
+    /// The next batch; waits for somebody to come. `None` when the lane has ended.
+    async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
+        let (first, oldest) = loop {
+            let item = match self.left_over.take() {
+                Some(item) => item,
+                None => self.waiting.recv().await?,
+            };
+            if let Some(admitted) = self.admit(item) {
+                break admitted;
+            }
+        };
+        let mut batch_weight = first.weight();
+        let mut batch = vec![first];
+        while let Ok(item) = self.waiting.try_recv() {
+            let weight = item.weight();
+            batch_weight.operations += weight.operations;
+            batch_weight.bytes += weight.bytes;
+            if batch_weight.operations > bounds.batch_operations_max
+                || batch_weight.bytes > bounds.batch_bytes_max
+            {
+                self.left_over = Some(item);
+                break;
+            }
+            batch.push(item);
+        }
+        let is_full = self.left_over.is_some();
+        self.admission.depart(Instant::now(), oldest, is_full);
+        Some(batch)
+    }
+
+    /// The item and how long it has waited, unless that is too long at this moment. Those behind it have
+    /// waited less.
+    fn admit(&self, item: T) -> Option<(T, Duration)> {
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(item.since());
+        let Some(bound) = self.admission.bound(now).filter(|bound| waited > *bound) else {
+            return Some((item, waited));
+        };
+        let (waited, bound) = (waited.as_millis(), bound.as_millis());
+        let error = self.purpose.busy(&format!(
+            "gets more than can be done, and this waited {waited} ms in it, of {bound} ms (see MAX_QUEUE_WAIT_MS)"
+        ));
+        (self.refuse)(item, error);
+        None
+    }
+}
+
+async fn run<T, F, Flight>(bounds: Bounds, mut queue: Queue<T>, tasks: TaskTracker, fly: F)
+where
     T: Item,
     F: Fn(Vec<T>) -> Flight,
     Flight: Future<Output = ()> + Send + 'static,
 {
     let flights = Arc::new(Semaphore::new(bounds.flights_max));
-    // Looked at for the last batch, and too much for it.
-    let mut left_over: Option<T> = None;
     // Closed when the flight that departed last is over.
     let (_, mut last) = oneshot::channel::<()>();
     loop {
@@ -128,27 +217,9 @@ async fn run<T, F, Flight>(
         if bounds.flights_max > 1 {
             let _ = timeout(LONG, &mut last).await;
         }
-        let first = match left_over.take() {
-            Some(item) => item,
-            None => match waiting.recv().await {
-                Some(item) => item,
-                None => return,
-            },
+        let Some(batch) = queue.batch(&bounds).await else {
+            return;
         };
-        let mut batch_weight = first.weight();
-        let mut batch = vec![first];
-        while let Ok(item) = waiting.try_recv() {
-            let weight = item.weight();
-            batch_weight.operations += weight.operations;
-            batch_weight.bytes += weight.bytes;
-            if batch_weight.operations > bounds.batch_operations_max
-                || batch_weight.bytes > bounds.batch_bytes_max
-            {
-                left_over = Some(item);
-                break;
-            }
-            batch.push(item);
-        }
         let flight = fly(batch);
         // A task of its own: a panic in it must not end the lane. The permit keeps the order where
         // there is one flight at a time.
@@ -169,7 +240,16 @@ mod tests {
 
     struct Number(usize);
 
+    const PURPOSE: Purpose = Purpose {
+        shard: ShardId::new(1),
+        queue: "write",
+    };
+
     impl Item for Number {
+        fn since(&self) -> Instant {
+            Instant::now()
+        }
+
         fn weight(&self) -> Weight {
             Weight {
                 operations: 1,
@@ -199,20 +279,28 @@ mod tests {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(bounds, tasks, &Handle::current(), {
-            let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
-            move |batch: Vec<Number>| {
-                batches
-                    .lock()
-                    .unwrap()
-                    .push(batch.iter().map(|number| number.0).collect());
-                let (go, started) = (go.clone(), started.clone());
-                async move {
-                    started.notify_one();
-                    go.acquire().await.unwrap().forget();
+        let lane = Lane::start(
+            PURPOSE,
+            bounds,
+            Time::new(LONG),
+            tasks,
+            &Handle::current(),
+            {
+                let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
+                move |batch: Vec<Number>| {
+                    batches
+                        .lock()
+                        .unwrap()
+                        .push(batch.iter().map(|number| number.0).collect());
+                    let (go, started) = (go.clone(), started.clone());
+                    async move {
+                        started.notify_one();
+                        go.acquire().await.unwrap().forget();
+                    }
                 }
-            }
-        });
+            },
+            |number, error| panic!("{} was refused: {error}", number.0),
+        );
         (lane, batches, go, started)
     }
 
@@ -284,7 +372,11 @@ mod tests {
         for number in [2, 3, 4, 5] {
             lane.submit(Number(number)).await.unwrap();
         }
-        assert_eq!(lane.submit(Number(6)).await, Err(NotTaken::Full));
+        let refused = lane.submit(Number(6)).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "BUSY shard_1 is overloaded: its write queue is full (4 waiting); nothing was done, try again later"
+        );
         go.add_permits(10);
     }
 }

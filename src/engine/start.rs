@@ -7,18 +7,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::across::Across;
+use super::across::{self, Across};
 use super::drain::Drain;
 use super::keeper::Keeper;
-use super::lane::Lane;
+use super::lane::{Lane, Purpose};
 use super::lease::ViewLease;
 use super::locked::LockedKeys;
+use super::overview::Watched;
 use super::read::ReadPath;
 use super::recover::Recovery;
 use super::shard_cache::ShardCache;
 use super::supervise;
 use super::write::WritePath;
 use super::{Engine, Front, READS, Settings, WRITES};
+use crate::adjustable::{Size, Time};
 use crate::cache::Cache;
 use crate::metrics::Metrics;
 use crate::shard::{Shard, Shards};
@@ -66,7 +68,7 @@ impl Engine {
             }),
         };
         let fronts: Vec<Front> = shards.all().iter().map(front).collect();
-        let turns_max = (shards.pool_max_size() / 2).max(1);
+        let turns_max = across::turns(shards.pool_max_size());
         let across = Arc::new(Across {
             shards: Arc::clone(&shards),
             caches: fronts
@@ -74,7 +76,7 @@ impl Engine {
                 .map(|front| Arc::clone(&front.cache))
                 .collect(),
             turns: Semaphore::new(turns_max),
-            turns_max,
+            turns_max: Size::new(turns_max),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             crash_points: settings.crash_points.clone(),
@@ -83,12 +85,14 @@ impl Engine {
             shards: Arc::clone(&shards),
             cache,
             metrics,
+            queue_wait_max: Time::new(settings.queue_wait_max),
             settings,
             tasks: tasks.clone(),
             fronts,
             across,
             writes: Vec::new(),
             reads: Vec::new(),
+            watched: Watched::default(),
         };
         let keepers = Keepers {
             tasks: TaskTracker::new(),
@@ -124,10 +128,23 @@ impl Engine {
             crash_points: self.settings.crash_points.clone(),
             locked_keys: LockedKeys::default(),
         });
-        self.writes
-            .push(Lane::start(WRITES, tasks, runtime, move |batch| {
-                Arc::clone(&write_path).fly(batch)
-            }));
+        let purpose = |queue| Purpose {
+            shard: shard.id(),
+            queue,
+        };
+        let wait_max = &self.queue_wait_max;
+        self.writes.push(Lane::start(
+            purpose("write"),
+            WRITES,
+            wait_max.clone(),
+            tasks,
+            runtime,
+            {
+                let path = Arc::clone(&write_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |item, error| write_path.fail(vec![item], &error),
+        ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
             cache: Arc::clone(&cache),
@@ -135,10 +152,18 @@ impl Engine {
             metrics: Arc::clone(&self.metrics),
             crash_points: self.settings.crash_points.clone(),
         });
-        self.reads
-            .push(Lane::start(READS, tasks, runtime, move |batch| {
-                Arc::clone(&read_path).fly(batch)
-            }));
+        self.reads.push(Lane::start(
+            purpose("read"),
+            READS,
+            wait_max.clone(),
+            tasks,
+            runtime,
+            {
+                let path = Arc::clone(&read_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |miss, error| read_path.refuse(miss, error),
+        ));
         supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {
             shard: Arc::clone(shard),

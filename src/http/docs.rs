@@ -13,12 +13,12 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{data, health, metrics, stats};
+use super::{data, health, metrics, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "respgres", description = "The side port of respgres: the data as JSON, health, statistics and metrics."),
-    paths(data::write, data::read, health::health, stats::stats, metrics::metrics),
+    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics),
     tags(
         (name = "data", description = "Writing and reading"),
         (name = "operations", description = "For those who run it"),
@@ -102,7 +102,15 @@ mod tests {
         let paths: Vec<_> = description.paths.paths.keys().map(String::as_str).collect();
         assert_eq!(
             paths,
-            ["/health", "/metrics", "/read/{key}", "/stats", "/write"]
+            [
+                "/health",
+                "/live",
+                "/metrics",
+                "/read/{key}",
+                "/ready",
+                "/stats",
+                "/write"
+            ]
         );
     }
 

@@ -1,15 +1,17 @@
 //! The side port: the same data as JSON, and what people and monitors want to know of the proxy.
 //!
-//! One file an endpoint group: `data` writes and reads, `health`, `stats`, `metrics` for
-//! Prometheus, `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
+//! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
+//! for Prometheus (in its text format, `exposition`), `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
 //! in, and how bytes go out. Every failure becomes an answer in `error`.
 
 mod body;
 mod data;
 mod docs;
 mod error;
+mod exposition;
 mod health;
 mod metrics;
+mod probes;
 mod stats;
 mod text;
 
@@ -70,6 +72,8 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/read/", get(data::read))
         .route("/read/{*key}", get(data::read))
         .route("/health", get(health::health))
+        .route("/live", get(probes::live))
+        .route("/ready", get(probes::ready))
         .route("/stats", get(stats::stats))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(docs::openapi))
@@ -81,7 +85,7 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .with_state(api)
 }
 
-/// Serves the side port until `shutdown`; then stops accepting, finishes the requests that have
+/// Serves the side port until `stop`; then stops accepting, finishes the requests that have
 /// begun, and returns. How long that may take is the caller's decision.
 ///
 /// # Errors
@@ -91,7 +95,7 @@ pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     limits: Limits,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 ) -> io::Result<()> {
     // From the runtime that made it to this one.
     let listener = TcpListener::from_std(listener.into_std()?)?;
@@ -102,7 +106,7 @@ pub async fn serve(
         }
     });
     axum::serve(listener, router(engine, limits))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 

@@ -70,7 +70,7 @@ impl Server {
     }
 
     async fn load_users(&self, client: &Client, session: &mut Session) -> Reply {
-        let source = self.settings.users_source.clone();
+        let source = self.access.source();
         if source.users_file.is_none() {
             return Reply::Error(
                 "ERR This Redis instance is not configured to use an ACL file. Name one with USERS_FILE, and start the proxy again".into(),

@@ -12,7 +12,7 @@ use super::clients::Client;
 use super::control::refusal;
 use super::pubsub::KINDS;
 use super::session::Session;
-use crate::access::{DEFAULT_USER, Denial, Refused, User, Users};
+use crate::access::{DEFAULT_USER, Denial, LoadError, Refused, Source, User, Users};
 use crate::command::control::{ChannelKind, Credentials, KillFilter};
 use crate::command::{Command, Rejection, table};
 use crate::resp::Reply;
@@ -118,7 +118,7 @@ impl Server {
                 return Err(Rejection::early("NOAUTH Authentication required."));
             }
         } else if let Err(denial) = admission.user.rights().check(words) {
-            let context = match session.transaction.is_open() {
+            let context = match session.transaction.is_queueing() {
                 true => "multi",
                 false => "toplevel",
             };
@@ -168,8 +168,7 @@ impl Server {
 
     /// Whether the words of queued commands are kept until EXEC, since rights may change.
     pub(super) fn keeps_words(&self) -> bool {
-        let source = &self.settings.users_source;
-        source.password.is_some() || source.users_file.is_some()
+        self.access.is_configured()
     }
 
     /// AUTH, and that of HELLO, if it has one. The answer to a wrong password waits, on this connection alone, and
@@ -238,9 +237,20 @@ impl Server {
         }
     }
 
+    /// Takes the users from another source from now on, and reads them now.
+    ///
+    /// # Errors
+    ///
+    /// They can't be read. Nothing has changed.
+    pub fn reload_users(&self, source: Source) -> Result<(), LoadError> {
+        self.replace_users(source.load()?);
+        self.access.set_source(source);
+        Ok(())
+    }
+
     /// Replaces the users. Connections of users that are gone or off end, and those that hear channels, or all
     /// commands, which their users may not any more; the others have the new rights with what they send next.
-    pub fn replace_users(&self, users: Users) {
+    pub(super) fn replace_users(&self, users: Users) {
         self.access.replace(users);
         let (users, _) = self.access.current();
         let is_over = |client: &Client| {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::mailbox::Mailbox;
 use crate::access::{DEFAULT_USER, User};
@@ -29,6 +30,8 @@ pub(super) struct Clients {
 pub(super) struct Client {
     pub(super) id: u64,
     pub(super) mailbox: Mailbox,
+    /// Ends the connection once everything that has come was answered.
+    pub(super) stop: CancellationToken,
     address: SocketAddr,
     local: SocketAddr,
     connected: Instant,
@@ -38,6 +41,7 @@ pub(super) struct Client {
     is_monitor: AtomicBool,
     /// Whether it has said who it is, or need not.
     is_known: AtomicBool,
+    is_in_transaction: AtomicBool,
     no_evict: AtomicBool,
     /// How many channels, patterns and shard channels it is subscribed to.
     subscriptions: [AtomicU32; 3],
@@ -80,10 +84,16 @@ impl Clients {
         }
     }
 
-    pub(super) fn register(&self, address: SocketAddr, local: SocketAddr) -> Registration {
+    pub(super) fn register(
+        &self,
+        address: SocketAddr,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) -> Registration {
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             mailbox: Mailbox::new(self.waiting_max),
+            stop,
             address,
             local,
             connected: Instant::now(),
@@ -91,6 +101,7 @@ impl Clients {
             speaks_resp3: AtomicBool::new(false),
             is_monitor: AtomicBool::new(false),
             is_known: AtomicBool::new(true),
+            is_in_transaction: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
             described: Mutex::default(),
@@ -155,6 +166,17 @@ impl Clients {
         };
         for client in self.filtered(is_late) {
             client.mailbox.end();
+        }
+    }
+
+    /// Lets clients go that said nothing for so long, unless they are in the middle of a transaction.
+    pub(super) fn let_go(&self, quiet: Duration) {
+        let is_quiet = |client: &Client| {
+            let is_in_transaction = client.is_in_transaction.load(Ordering::Relaxed);
+            !is_in_transaction && client.idle() >= quiet
+        };
+        for client in self.filtered(is_quiet) {
+            client.stop.cancel();
         }
     }
 }
@@ -224,6 +246,10 @@ impl Client {
     /// Its user's name.
     pub(super) fn user_name(&self) -> String {
         self.describe(|described| user_name(described).to_owned())
+    }
+
+    pub(super) fn note_transaction(&self, is_open: bool) {
+        self.is_in_transaction.store(is_open, Ordering::Relaxed);
     }
 
     pub(super) fn is_monitor(&self) -> bool {

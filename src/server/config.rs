@@ -112,12 +112,7 @@ pub(super) fn is_adjustable(name: &[u8]) -> bool {
 /// on disk when it is acknowledged, which is an append-only file's strongest setting.
 fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
-    let users_file = settings.users_source.users_file.as_ref();
     vec![
-        (
-            "aclfile",
-            users_file.map_or_else(String::new, |path| path.display().to_string()),
-        ),
         ("acllog-max-len", acl_log::ENTRIES_MAX.to_string()),
         ("appendfsync", text("always")),
         ("appendonly", text("yes")),
@@ -170,6 +165,11 @@ impl Server {
     fn config_get(&self, patterns: &[Bytes]) -> Reply {
         let adjustable = self.config.parameters();
         let mut all = fixed(&self.settings);
+        let users_file = self.access.source().users_file;
+        all.push((
+            "aclfile",
+            users_file.map_or_else(String::new, |path| path.display().to_string()),
+        ));
         all.extend(adjustable.iter().map(|parameter| {
             (
                 parameter.name,
@@ -198,9 +198,10 @@ impl Server {
         for (position, (name, _)) in pairs.iter().enumerate() {
             let Some(parameter) = parameters.iter().find(|known| is(name, known.name)) else {
                 let shown = String::from_utf8_lossy(name);
-                let is_fixed = fixed(&self.settings)
-                    .iter()
-                    .any(|(known, _)| is(name, known));
+                let is_fixed = is(name, "aclfile")
+                    || fixed(&self.settings)
+                        .iter()
+                        .any(|(known, _)| is(name, known));
                 return Err(if is_fixed {
                     failed(&shown, "can't set immutable config")
                 } else {

@@ -10,11 +10,11 @@ use super::clients::Client;
 use super::dispatch::Output;
 use super::pubsub::{KINDS, PubSub};
 use super::session::Session;
-use super::slowlog::unix_time;
 use super::{Server, info, introspect, memory, spec_of};
 use crate::command::Control;
 use crate::command::control::{ChannelKind, Subscription};
 use crate::command::subcommands::is_container;
+use crate::metrics::process::unix_time;
 use crate::resp::{Reply, Version};
 
 impl Server {

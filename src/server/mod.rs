@@ -28,6 +28,8 @@ mod together;
 mod transaction;
 
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +38,14 @@ use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{self, Access, Throttle};
+use crate::access::{Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
+use crate::metrics::{Metrics, Spans};
 use crate::resp::Limits;
+use crate::shutdown::Stopping;
 use crate::workers::Workers;
 
 use acl_log::AclLog;
@@ -96,8 +99,6 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long a connection has to say who it is, if it must.
     pub authentication_timeout: Duration,
-    /// Where ACL LOAD has the users from.
-    pub users_source: access::Source,
     /// The port that INFO shows.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
@@ -108,19 +109,23 @@ pub struct Settings {
 /// again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// A client that said nothing for so long is let go while the server drains: it has got its answers, and
+/// is not likely to ask just now.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often the server looks for quiet clients then.
+const DRAIN_TURN: Duration = Duration::from_millis(100);
+
 impl Server {
-    /// A server that is not listening yet, and lets in these users.
-    pub fn new(
-        engine: Arc<Engine>,
-        settings: Settings,
-        users: access::Users,
-        workers: Workers,
-    ) -> Self {
+    /// A server that is not listening yet, and lets in the users of `access`.
+    pub fn new(engine: Arc<Engine>, settings: Settings, access: Access, workers: Workers) -> Self {
+        let clients_max = settings.clients_max as u64;
+        engine.metrics().clients_max.set(clients_max);
         Self {
             clients: Clients::new(settings.output_max),
             identity: Identity::new(),
             config: Adjustable::with_timeout(settings.idle_timeout),
-            access: Access::new(users),
+            access,
             throttle: Throttle::default(),
             acl_log: AclLog::default(),
             settings,
@@ -129,44 +134,26 @@ impl Server {
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
             slowlog: SlowLog::default(),
             latencies: LatencyMonitor::default(),
-            statistics: Statistics::new(workers.runtimes().len()),
+            statistics: Statistics::default(),
             engine,
             workers,
         }
     }
 
-    /// Accepts connections until `stop` is cancelled, then waits until all of them have answered
-    /// what they had read.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    /// Accepts connections until the drain begins, and serves them until they leave, or the stop
+    /// begins and all of them have answered what they had read.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stopping: Stopping) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
-                _ = second.tick() => {
-                    self.each_second();
-                    continue;
-                }
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            };
+        let admit = |(stream, address): (TcpStream, SocketAddr)| {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.engine.metrics().connections_rejected.add(1);
                 connections.spawn(turn_away(stream));
-                continue;
+                return;
             };
             let server = Arc::clone(&self);
             // Of its own: waiting for a shared one takes a lock that all share.
-            let stop = stop.child_token();
+            let stop = stopping.part();
             let serving = async move {
                 let _place = place;
                 if let Err(error) = server.serve(stream, address, stop).await {
@@ -174,10 +161,41 @@ impl Server {
                 }
             };
             connections.spawn_on(serving, self.workers.next());
+        };
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = pin!(stopping.draining());
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => admit(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                },
+                _ = second.tick() => self.each_second(),
+            }
         }
-        drop(listener);
+        for accepted in accept_rest(listener) {
+            admit(accepted);
+        }
         connections.close();
-        connections.wait().await;
+        let mut stopped = pin!(connections.wait());
+        let mut stopping = pin!(stopping.stopping());
+        let mut turn = tokio::time::interval(DRAIN_TURN);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = &mut stopping => {
+                    stopped.await;
+                    break;
+                }
+                _ = turn.tick() => self.clients.let_go(QUIET),
+                _ = second.tick() => self.each_second(),
+            }
+        }
         self.channels.stop();
     }
 
@@ -194,10 +212,11 @@ impl Server {
     }
 
     /// Notes requests that took long, if that is what they did.
-    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration) {
+    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration, spans: Spans) {
         if self.config.slow().is_some_and(|slow| took >= slow) {
             let entries_max = self.config.slowlog_entries_max();
-            self.slowlog.note(client, requests, took, entries_max);
+            self.slowlog
+                .note(client, requests, took, spans, entries_max);
         }
         let threshold = self.config.latency_threshold_millis();
         if threshold > 0 && took.as_millis() as i64 >= threshold {
@@ -208,15 +227,16 @@ impl Server {
     async fn serve(
         &self,
         stream: TcpStream,
-        address: std::net::SocketAddr,
-        stop: CancellationToken,
+        address: SocketAddr,
+        stop: tokio_util::sync::CancellationToken,
     ) -> io::Result<()> {
         // From the runtime of the listener to this one.
         let stream = TcpStream::from_std(stream.into_std()?)?;
         stream.set_nodelay(true)?;
         self.engine.metrics().connections.add(1);
         let local = stream.local_addr()?;
-        let registration = self.clients.register(address, local);
+        let _connected = Connected::new(self.engine.metrics());
+        let registration = self.clients.register(address, local, stop.clone());
         let client = Arc::clone(&registration.client);
         let served = connection::Connection::new(self, stream, registration)
             .run(stop)
@@ -226,9 +246,41 @@ impl Server {
     }
 }
 
+/// A connection is counted as long as this lives.
+struct Connected<'a>(&'a Metrics);
+
+impl<'a> Connected<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.clients.enter();
+        Self(metrics)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.clients.leave();
+    }
+}
+
 /// The row of the command that a request names.
 fn spec_of(words: &[Bytes]) -> Option<&'static Spec> {
     words.first().and_then(|name| table::find(name))
+}
+
+/// What connected before the listener closes: closing would reset those connections.
+fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    // The queue itself is asked, not what is known of it.
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut accepted = Vec::new();
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        accepted.extend(stream.map(|stream| (stream, address)));
+    }
+    accepted
 }
 
 async fn turn_away(stream: TcpStream) {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -96,7 +97,7 @@ impl Transaction {
     }
 
     /// Whether MULTI has begun one.
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn is_queueing(&self) -> bool {
         self.queue.is_some()
     }
 
@@ -179,6 +180,11 @@ impl Transaction {
         Reply::Error(format!(
             "EXECABORT Transaction discarded because of: {mistake}"
         ))
+    }
+
+    /// Whether something is queued or watched: another connection could not go on with it.
+    pub(super) fn is_open(&self) -> bool {
+        self.queue.is_some() || !self.watched.is_empty()
     }
 
     /// UNWATCH
@@ -335,7 +341,8 @@ impl Server {
             return refusal;
         }
         let mut found = Vec::with_capacity(keys.len());
-        self.engine.read(keys, &mut found).await;
+        let spans = self.engine.read(keys, &mut found).await;
+        session.spans = session.spans.then(spans);
         if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
             return failed(error);
         }
@@ -356,7 +363,10 @@ impl Server {
         let Execution { operation, answers } = execution;
         let mut steps = Vec::new();
         if let Some(operation) = operation {
-            match self.engine.submit(vec![operation]).await.wait().await {
+            let ticket = self.engine.submit(vec![operation], Instant::now()).await;
+            let (result, spans) = ticket.wait().await;
+            session.spans = session.spans.then(spans);
+            match result {
                 Ok(outcomes) => match outcomes.into_iter().next() {
                     Some(Outcome::List(list)) => steps = list,
                     _ => return Reply::NullArray,

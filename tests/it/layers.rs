@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 5] = [
         "crash_points",
         "workers",
         "buffers",
+        "adjustable",
     ],
     &["resp", "command", "error", "view"],
     &["cache", "shard", "access"],

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use respgres::access::{self, Access};
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
-use respgres::config::{CacheTarget, Config};
+use respgres::command::table::COMMANDS;
+use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
 use respgres::crash_points::{DIE_AT, STOP_AT};
@@ -15,43 +17,55 @@ use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
-use respgres::shutdown::Signals;
+use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
-use respgres::{access, http, shard};
-use tokio::net::TcpListener;
+use respgres::{http, shard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listen::listen;
 use crate::listening;
+use crate::logging::LogLevel;
+use crate::reload::Running;
+
+/// The command, which is also what the program does without one.
+pub const NAME: &str = "serve";
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
+
+/// `respgres serve`, with a flag for each variable.
+pub fn command() -> clap::Command {
+    with_flags(
+        clap::Command::new(NAME)
+            .about("Serve Redis clients and HTTP (what it does without a command)"),
+    )
+}
 
 /// Serves until a signal, then answers what was read.
 ///
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
+    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
 
-    let users_source = access::Source {
-        password: config.password.clone(),
-        users_file: config.users_file.clone(),
-    };
-    let users = users_source
-        .load()
+    let access = Access::load(users_source(&config))
         .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
     let ports = [
         listening::Port {
             variable: "RESP_ADDR",
             address: address(&resp)?,
-            asks: !users.ask_for_no_password(),
+            asks: !access.current().0.ask_for_no_password(),
             remedy: "PASSWORD, or USERS_FILE without a user that is `on nopass`",
         },
         listening::Port {
@@ -68,9 +82,9 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let resp_addr = address(&resp)?;
@@ -88,43 +102,77 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             queued_max: config.max_queued_commands,
             idle_timeout: config.client_idle_timeout,
             authentication_timeout: config.authentication_timeout,
-            users_source,
             port: resp_addr.port(),
             backend,
         },
-        users,
+        access,
         workers.clone(),
     ));
-    let stop_accepting = CancellationToken::new();
+    let stopping = Stopping::default();
+    // Later: who asks whether it is ready is told that it is not, until all clients are gone.
+    let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
-    let serving = {
-        let http = http::serve(
-            http,
-            Arc::clone(&engine),
-            http_limits,
-            stop_accepting.clone(),
-        );
+    let mut serving = {
+        let http = http::serve(http, Arc::clone(&engine), http_limits, stop_http.clone());
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
+            let resp = async {
+                resp.await;
+                stop_http.cancel();
+            };
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
+
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
 
-    let name = signals.next().await;
-    tracing::info!("{name}: no new connections; answering what was read");
+    let mut served = None;
+    let running = Running {
+        engine: Arc::clone(&engine),
+        server: Arc::clone(&server),
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => running.reload(&mut config, read_again()),
+            Request::Stop(name) => {
+                say_stop(name);
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
+            }
+        }
+    }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
-    stop_accepting.cancel();
+    engine.begin_draining();
+    stopping.begin_stop();
     let drain = async {
-        let served = serving.await;
+        let served = match served {
+            Some(served) => served,
+            None => serving.await,
+        };
         drop(server);
         stop_work.cancel();
         // The lanes end with the engine, when everything in them has been answered.
@@ -172,13 +220,19 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
+fn say_stop(why: &str) {
+    tracing::info!("{why}: no new connections; answering what was read");
 }
 
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
+/// Where the users of the RESP port are.
+pub fn users_source(config: &Config) -> access::Source {
+    access::Source {
+        password: config.password.clone(),
+        users_file: config.users_file.clone(),
+    }
+}
+
+fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
     listener
         .local_addr()
         .map_err(|error| failure(format!("a listener has no address: {error}")))
@@ -190,7 +244,13 @@ async fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
+    let metrics = Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ));
     let settings = shard::Settings {
+        metrics: Arc::clone(&metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -198,11 +258,7 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
-        scheme: if config.hash_tags {
-            Scheme::HashTags
-        } else {
-            Scheme::WholeKey
-        },
+        scheme: Scheme::of(config.hash_tags),
     };
     let shards = shard::open(&config.shards, &settings)
         .await
@@ -216,6 +272,7 @@ async fn build(
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
@@ -227,9 +284,10 @@ async fn build(
         cache,
         engine::Settings {
             reads_when_shard_down: config.reads_when_shard_down,
+            queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
-        Arc::new(Metrics::default()),
+        metrics,
         workers,
         tasks,
         stop,

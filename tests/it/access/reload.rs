@@ -186,3 +186,58 @@ fn a_broken_file_is_refused_at_start(setup: Setup) {
         "{output}"
     );
 }
+
+mod on_sighup {
+    use std::fs;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    fn reload(it: &mut Deployment, settings: &str, until_logged: &str) {
+        fs::write(it.dir().path().join(".env"), settings).unwrap();
+        it.proxy_mut().signal(Signal::SIGHUP);
+        eventually("the configuration was read again", || {
+            it.proxy().log().contains(until_logged).then_some(())
+        });
+    }
+
+    #[test]
+    fn passwords_and_users_are_read_again() {
+        let mut it = Setup::embedded().start();
+        let mut conn = it.conn();
+        assert_eq!(conn.run("MULTI"), "+OK");
+        reload(&mut it, "PASSWORD=sesame", "SIGHUP: changed PASSWORD");
+        // Who is in stays in, and so does what was queued.
+        assert_eq!(conn.run("SET key value"), "+QUEUED");
+        assert_eq!(conn.run("EXEC"), "[+OK]");
+        assert_eq!(it.conn().run("GET key"), "-NOAUTH Authentication required.");
+        assert_eq!(it.conn_of("default", "sesame").run("GET key"), "\"value\"");
+        let file = it.dir().join("users.acl");
+        fs::write(&file, USERS).unwrap();
+        let settings = format!("USERS_FILE={}", file.display());
+        reload(&mut it, &settings, "SIGHUP: changed PASSWORD, USERS_FILE");
+        assert_eq!(it.conn_of("app", "app").run("GET app:1"), "$-1");
+    }
+
+    #[test]
+    fn a_mistake_in_the_users_changes_nothing() {
+        let mut it = Setup::embedded().users(USERS).start();
+        let mut app = it.conn_of("app", "app");
+        fs::write(it.users_file(), "user default on nopass +nosuch\n").unwrap();
+        reload(
+            &mut it,
+            "CACHE_TTL=1",
+            "SIGHUP: nothing was changed: USERS_FILE",
+        );
+        assert_eq!(app.run("ACL WHOAMI"), "\"app\"");
+        assert!(!it.proxy().log().contains("changed CACHE_TTL"));
+        fs::write(
+            it.users_file(),
+            USERS.replace("user app on", "user app off"),
+        )
+        .unwrap();
+        reload(&mut it, "CACHE_TTL=1", "SIGHUP: changed CACHE_TTL");
+        app.expect_closed();
+    }
+}

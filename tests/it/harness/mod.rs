@@ -8,6 +8,7 @@
 
 mod backend;
 mod deployment;
+mod exposition;
 mod fault_proxy;
 mod guardian;
 mod http;
@@ -29,6 +30,7 @@ mod wait;
 
 pub use backend::Stopped;
 pub use deployment::{Deployment, Setup, blank_databases};
+pub use exposition::Exposition;
 pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
 pub use guardian::Guardian;
 pub use http::Http;
