@@ -26,7 +26,8 @@ def new(username, password, **options_of_client):
     return Client(options.host, options.port, username=username, password=password, decode_responses=True, **options_of_client)
 
 
-for protocol in (2, 3):
+protocols = (2, 3)
+for protocol in protocols:
     with new("app", "app", protocol=protocol) as client:
         assert client.acl_whoami() == "app"
         assert client.set("app:1", "one")
@@ -53,4 +54,4 @@ for protocol in (2, 3):
     with new("reader", "reader", protocol=protocol) as client:
         assert client.get("app:1") is None
         raises(exceptions.NoPermissionError, lambda: client.set("app:1", "x"))
-print(f"{options.module} {library.__version__}: passed")
+print(f"{options.module} {library.__version__}: {len(protocols)} sections passed")
