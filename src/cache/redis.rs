@@ -34,6 +34,7 @@ mod reply_scanner;
 mod server;
 mod settle;
 mod steps;
+pub(super) mod survey;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};

@@ -14,6 +14,7 @@ mod metrics;
 mod probes;
 mod stats;
 mod text;
+mod write_request;
 
 use std::io;
 use std::sync::Arc;

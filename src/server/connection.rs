@@ -182,12 +182,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
         let began = client.touch(last.map_or("", |at| COMMANDS[at].name));
         self.worker.commands.add_alone(count as u64);
+        let samples = self.worker.sampler.draw(count, began);
         let mut output = Output {
             stream: &mut self.stream,
             buffer: &mut self.output,
             mailbox: &client.mailbox,
             requests,
             answering: 0,
+            sampled: samples.next(),
+            samples,
+            server,
+            began,
             worker: self.worker,
             metrics: server.engine.metrics(),
             max: server.settings.output_max,

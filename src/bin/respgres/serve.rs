@@ -11,7 +11,7 @@ use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
@@ -27,6 +27,7 @@ use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
 use crate::listening;
 use crate::logging::LogLevel;
+use crate::notify::Notifier;
 use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
@@ -82,6 +83,8 @@ pub async fn serve(
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
     let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
     let backend = describe(&config);
@@ -133,6 +136,8 @@ pub async fn serve(
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
+    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    notifier.ready(&status).await;
 
     let mut served = None;
     let running = Running {
@@ -142,9 +147,16 @@ pub async fn serve(
     };
     loop {
         match signals.next().await {
-            Request::Reload => running.reload(&mut config, read_again()),
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                notifier.ready(&status).await;
+            }
             Request::Stop(name) => {
                 say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
                 break;
             }
             Request::Drain => {
@@ -152,6 +164,10 @@ pub async fn serve(
                     "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
                     config.drain_timeout.as_millis()
                 );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
                 engine.begin_draining();
                 stopping.begin_drain();
                 tokio::select! {
@@ -212,7 +228,7 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
@@ -238,19 +254,14 @@ fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, F
         .map_err(|error| failure(format!("a listener has no address: {error}")))
 }
 
-async fn build(
+/// What the configuration says of the shards.
+pub fn shard_settings(
     config: &Config,
     workers: &Workers,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(Engine, Keepers), Failure> {
-    let metrics = Arc::new(Metrics::new(
-        workers.runtimes().len(),
-        config.shards.len(),
-        COMMANDS.len(),
-    ));
-    let settings = shard::Settings {
-        metrics: Arc::clone(&metrics),
+    metrics: &Arc<Metrics>,
+) -> shard::Settings {
+    shard::Settings {
+        metrics: Arc::clone(metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -259,7 +270,26 @@ async fn build(
         value_max: config.max_value_size,
         workers: workers.clone(),
         scheme: Scheme::of(config.hash_tags),
-    };
+    }
+}
+
+/// Where the figures are counted.
+pub fn metrics(config: &Config, workers: &Workers) -> Arc<Metrics> {
+    Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ))
+}
+
+async fn build(
+    config: &Config,
+    workers: &Workers,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(Engine, Keepers), Failure> {
+    let metrics = metrics(config, workers);
+    let settings = shard_settings(config, workers, &metrics);
     let shards = shard::open(&config.shards, &settings)
         .await
         .map_err(|error| refused(error.to_string()))?;
