@@ -1,6 +1,8 @@
 //! The RESP port: listener, connections, and what commands answer.
 
 mod acl;
+mod acl_log;
+mod admission;
 mod answer;
 mod clients;
 mod config;
@@ -39,6 +41,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Metrics, Spans};
@@ -46,6 +49,7 @@ use crate::resp::Limits;
 use crate::shutdown::Stopping;
 use crate::workers::Workers;
 
+use acl_log::AclLog;
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -70,6 +74,9 @@ pub struct Server {
     channels: Arc<PubSub>,
     latencies: LatencyMonitor,
     statistics: Statistics,
+    access: Access,
+    throttle: Throttle,
+    acl_log: AclLog,
 }
 
 /// Bounds and facts of the RESP port.
@@ -83,6 +90,14 @@ pub struct Settings {
     pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
+    /// Bytes of replies that wait for a slow reader, and of messages.
+    pub output_max: usize,
+    /// Commands between MULTI and EXEC.
+    pub queued_max: usize,
+    /// A connection on which nothing comes for so long is closed; 0 is never. CONFIG SET changes it.
+    pub idle_timeout: Duration,
+    /// How long a connection has to say who it is, if it must.
+    pub authentication_timeout: Duration,
     /// The port that INFO shows.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
@@ -101,15 +116,18 @@ const QUIET: Duration = Duration::from_secs(1);
 const DRAIN_TURN: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// A server that is not listening yet.
-    pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+    /// A server that is not listening yet, and lets in the users of `access`.
+    pub fn new(engine: Arc<Engine>, settings: Settings, access: Access, workers: Workers) -> Self {
         let clients_max = settings.clients_max as u64;
         engine.metrics().clients_max.set(clients_max);
         Self {
-            settings,
-            clients: Clients::default(),
+            clients: Clients::new(settings.output_max),
             identity: Identity::new(),
-            config: Adjustable::default(),
+            config: Adjustable::with_timeout(settings.idle_timeout),
+            access,
+            throttle: Throttle::default(),
+            acl_log: AclLog::default(),
+            settings,
             pause: Pause::default(),
             monitors: Monitors::default(),
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
@@ -184,6 +202,11 @@ impl Server {
         if let Some(longest) = self.config.timeout() {
             self.clients.end_idle(longest);
         }
+        if self.access.current().0.let_anybody_in() {
+            return;
+        }
+        self.clients
+            .end_unknown(self.settings.authentication_timeout);
     }
 
     /// Notes requests that took long, if that is what they did.

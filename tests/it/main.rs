@@ -1,6 +1,7 @@
 //! The integration tests: real servers, started by the tests, and the program as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod across;
 mod arithmetic;
 mod backup;

@@ -6,6 +6,7 @@ mod check;
 mod commands;
 mod failure;
 mod listen;
+mod listening;
 mod logging;
 mod notify;
 #[cfg(feature = "otel")]

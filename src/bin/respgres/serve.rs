@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use respgres::access::{self, Access};
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
+use crate::listening;
 use crate::logging::LogLevel;
 use crate::notify::Notifier;
 use crate::reload::Running;
@@ -34,9 +36,6 @@ pub const NAME: &str = "serve";
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
-
-/// The arguments of one request together may always have so many bytes.
-const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// `respgres serve`, with a flag for each variable.
 pub fn command() -> clap::Command {
@@ -62,6 +61,25 @@ pub async fn serve(
     let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
     let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
 
+    let access = Access::load(users_source(&config))
+        .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
+    let ports = [
+        listening::Port {
+            variable: "RESP_ADDR",
+            address: address(&resp)?,
+            asks: !access.current().0.ask_for_no_password(),
+            remedy: "PASSWORD, or USERS_FILE without a user that is `on nopass`",
+        },
+        listening::Port {
+            variable: "HTTP_ADDR",
+            address: address(&http)?,
+            // Nothing asks on this port yet.
+            asks: false,
+            remedy: "an HTTP_ADDR of this machine alone, as 127.0.0.1:8004",
+        },
+    ];
+    listening::check(&ports, config.listen_without_authentication)?;
+
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
@@ -79,15 +97,19 @@ pub async fn serve(
         server::Settings {
             limits: Limits {
                 argument_max: config.max_value_size.max(shard::KEY_MAX),
-                // A handful of the largest values, or many of any size.
-                request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
+                request_max: config.max_request_size,
             },
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
+            output_max: config.max_output_buffer,
+            queued_max: config.max_queued_commands,
+            idle_timeout: config.client_idle_timeout,
+            authentication_timeout: config.authentication_timeout,
             port: resp_addr.port(),
             backend,
         },
+        access,
         workers.clone(),
     ));
     let stopping = Stopping::default();
@@ -129,6 +151,7 @@ pub async fn serve(
     let mut served = None;
     let running = Running {
         engine: Arc::clone(&engine),
+        server: Arc::clone(&server),
         log_level,
     };
     loop {
@@ -224,6 +247,14 @@ fn crash_points() -> CrashPoints {
 
 fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
+}
+
+/// Where the users of the RESP port are.
+pub fn users_source(config: &Config) -> access::Source {
+    access::Source {
+        password: config.password.clone(),
+        users_file: config.users_file.clone(),
+    }
 }
 
 fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
