@@ -6,6 +6,7 @@
 
 mod layers;
 mod mistake;
+mod postgres_tls;
 mod secret;
 mod targets;
 mod variables;

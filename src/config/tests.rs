@@ -327,8 +327,8 @@ fn broken_urls_are_mistakes_that_show_no_password() {
         ),
         (
             "SHARD_0_URL",
-            "postgres://u:hunter2@db/app?sslmode=require",
-            "TLS",
+            "postgres://u:hunter2@db/app?sslmode=verify-full",
+            "sslrootcert=PATH",
         ),
         ("SHARD_0_URL", "postgres://u:hunter2@/app", "no host"),
         (
@@ -336,7 +336,11 @@ fn broken_urls_are_mistakes_that_show_no_password() {
             "host=db password=hunter2",
             "not the URL of a shard",
         ),
-        ("REDIS_URL", "rediss://:hunter2@cache", "TLS"),
+        (
+            "REDIS_URL",
+            "rediss://:hunter2@cache/0#insecure",
+            "REDIS_CA_FILE",
+        ),
         (
             "REDIS_URL",
             "http://:hunter2@cache",
@@ -381,7 +385,8 @@ fn redis_urls() {
         assert_eq!(
             config.cache,
             CacheTarget::Redis {
-                url: SecretUrl::new(url)
+                url: SecretUrl::new(url),
+                tls: None,
             }
         );
     }

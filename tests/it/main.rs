@@ -38,6 +38,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod tls;
 mod transactions;
 mod unknown_outcomes;
 mod upgrading;

@@ -184,7 +184,7 @@ async fn build(
         CacheTarget::Memory => {
             Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
         }
-        CacheTarget::Redis { url } => {
+        CacheTarget::Redis { url, .. } => {
             let settings = cache::RedisSettings {
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
@@ -218,7 +218,7 @@ fn describe(config: &Config) -> String {
                 config.cache_memory / (1024 * 1024)
             )
         }
-        CacheTarget::Redis { url } => format!("cache {url}"),
+        CacheTarget::Redis { url, .. } => format!("cache {url}"),
     };
     if config.embedded {
         return format!(

@@ -47,6 +47,7 @@ use super::member::MemberId;
 use super::{Expiring, Failure, GRACE, Reading, Settings};
 use crate::command::{Row, Stamp, Timestamp};
 use crate::routing::ShardId;
+use crate::tls::PostgresTls;
 
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
@@ -81,13 +82,14 @@ pub(super) struct PostgresShard {
 impl PostgresShard {
     pub(super) fn new(
         config: &tokio_postgres::Config,
+        tls: &PostgresTls,
         id: ShardId,
         member: MemberId,
         settings: &Settings,
         identity: Arc<OnceLock<Identity>>,
     ) -> Result<Self, String> {
         let name = application_name(member, id);
-        let dialer = Arc::new(Dialer::new(config, &name, settings, identity));
+        let dialer = Arc::new(Dialer::new(config, tls, &name, settings, identity));
         let runtime = settings.workers.of(id.index()).clone();
         Ok(Self {
             id,

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 mod backend;
+mod certificates;
 mod deployment;
 mod fault_proxy;
 mod guardian;
@@ -28,6 +29,7 @@ mod tools;
 mod wait;
 
 pub use backend::Stopped;
+pub use certificates::{Authority, Issued, Wish};
 pub use deployment::{Deployment, Setup, blank_databases};
 pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
 pub use guardian::Guardian;

@@ -1,0 +1,93 @@
+//! A port in the clear, one that speaks TLS, or both beside each other, as `port` and `tls-port` of Redis.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::server::ServerTls;
+
+/// Where clients of one protocol come in.
+#[derive(Debug, Default)]
+pub struct Doors {
+    /// In the clear.
+    pub plain: Option<TcpListener>,
+    /// With TLS.
+    pub tls: Option<(TcpListener, Arc<ServerTls>)>,
+}
+
+/// Somebody at one of them. Nothing was read yet.
+#[derive(Debug)]
+pub enum Knock {
+    /// In the clear.
+    Plain(TcpStream),
+    /// A handshake is to come first.
+    Tls(TcpStream, Arc<ServerTls>),
+}
+
+impl Doors {
+    /// Waits for the next one. Never waits for a client.
+    ///
+    /// # Errors
+    ///
+    /// Those of `accept`.
+    pub async fn accept(&self) -> io::Result<(Knock, SocketAddr)> {
+        let plain = async {
+            match &self.plain {
+                Some(listener) => listener.accept().await,
+                None => pending().await,
+            }
+        };
+        let tls = async {
+            match &self.tls {
+                Some((listener, tls)) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, address)| (stream, address, tls)),
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = plain => accepted.map(|(stream, address)| (Knock::Plain(stream), address)),
+            accepted = tls => accepted.map(|(stream, address, tls)| (Knock::Tls(stream, Arc::clone(tls)), address)),
+        }
+    }
+
+    /// The doors on the runtime of the caller, from that on which they were made.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn moved_here(self) -> io::Result<Self> {
+        let here = |listener: TcpListener| TcpListener::from_std(listener.into_std()?);
+        let tls = self
+            .tls
+            .map(|(listener, tls)| here(listener).map(|listener| (listener, tls)));
+        Ok(Self {
+            plain: self.plain.map(here).transpose()?,
+            tls: tls.transpose()?,
+        })
+    }
+}
+
+impl Knock {
+    /// The stream on the runtime of the caller, from that of the listener; without Nagle's algorithm, since what is
+    /// written is written together.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn moved_here(self) -> io::Result<Self> {
+        let here = |stream: TcpStream| {
+            let stream = TcpStream::from_std(stream.into_std()?)?;
+            stream.set_nodelay(true)?;
+            io::Result::Ok(stream)
+        };
+        Ok(match self {
+            Knock::Plain(stream) => Knock::Plain(here(stream)?),
+            Knock::Tls(stream, tls) => Knock::Tls(here(stream)?, tls),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! TLS on every connection, with real servers and certificates made for each test.
+
+mod postgres;
