@@ -8,13 +8,17 @@ mod layers;
 mod mistake;
 mod postgres_tls;
 mod secret;
+mod secret_files;
 mod targets;
 mod variables;
 
+pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
-pub use secret::SecretUrl;
+pub use secret::{SecretText, SecretUrl};
 pub use targets::{CacheTarget, ShardTarget};
-pub use variables::{DefaultValue, SHARDS_MAX, VARIABLES, Variable, shard_variable};
+pub use variables::{
+    DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
+};
 
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
@@ -25,8 +29,8 @@ use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
     DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LOG_FORMAT, MAX_CLIENTS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS,
-    REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN,
+    REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 /// Shards of the embedded default.
@@ -69,6 +73,8 @@ pub struct Config {
     pub db_pool_wait_timeout: Duration,
     /// How long a statement on a shard may take.
     pub db_query_timeout: Duration,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// How long a Redis may take to answer before it is taken for down.
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
@@ -104,16 +110,31 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         dotenv: &Path,
     ) -> Result<Config, LoadError> {
-        let flags = Flags::parse(args).map_err(LoadError::Flags)?;
-        let (variables, mistakes) = layers::read_dotenv(dotenv);
-        let mut reader = Reader {
-            layers: Layers::new(flags, env, variables),
-            mistakes,
-        };
+        let matches = layers::command()
+            .try_get_matches_from(args)
+            .map_err(LoadError::Flags)?;
+        Config::from_matches(&matches, env, dotenv).map_err(LoadError::Mistakes)
+    }
+
+    /// The same with a command line that was parsed already, by a command of [`with_flags`] or one that has few or none
+    /// of its flags.
+    ///
+    /// # Errors
+    /// Every mistake; at least one.
+    pub fn from_matches(
+        matches: &clap::ArgMatches,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &Path,
+    ) -> Result<Config, Vec<Mistake>> {
+        let flags = Flags::of(matches);
+        let (variables, mut mistakes) = layers::read_dotenv(dotenv);
+        let (layers, of_files) = Layers::new(flags, env, variables);
+        mistakes.extend(of_files);
+        let mut reader = Reader { layers, mistakes };
         let config = reader.config();
         match reader.mistakes.is_empty() {
             true => Ok(config),
-            false => Err(LoadError::Mistakes(reader.mistakes)),
+            false => Err(reader.mistakes),
         }
     }
 }
@@ -156,6 +177,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_connect_timeout: self.milliseconds(&DB_CONNECT_TIMEOUT_MS),
             db_pool_wait_timeout: self.milliseconds(&DB_POOL_WAIT_TIMEOUT_MS),
             db_query_timeout: self.milliseconds(&DB_QUERY_TIMEOUT_MS),
+            queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
             reads_when_shard_down: self

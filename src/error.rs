@@ -57,17 +57,13 @@ pub enum Error {
         /// The database's own message.
         reason: String,
     },
-    /// The queue in front of the shard is full; nothing was done.
-    #[error(
-        "BUSY the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later"
-    )]
+    /// More comes than the shard can do; nothing was done.
+    #[error("BUSY {shard} is overloaded: {reason}; nothing was done, try again later")]
     Busy {
         /// The shard.
         shard: ShardId,
-        /// `write` or `read`.
-        queue: &'static str,
-        /// The queue's limit, in operations.
-        limit: usize,
+        /// Which queue or bound refused it.
+        reason: String,
     },
     /// What has to happen at one instant is on several shards.
     #[error(
@@ -91,7 +87,7 @@ impl Error {
         let (code, reason) = match self {
             Error::ShardDown { reason, .. } => ("SHARDDOWN", reason),
             Error::ShardRefused { reason, .. } => ("SHARDERR", reason),
-            Error::Busy { queue, .. } => ("BUSY", format!("its {queue} queue is full")),
+            Error::Busy { reason, .. } => ("BUSY", format!("it is overloaded: {reason}")),
             Error::Stopping => ("SHUTDOWN", "respgres is stopping".to_owned()),
             error @ (Error::OutcomeUnknown { .. }
             | Error::Partial { .. }

@@ -2,17 +2,17 @@
 
 use super::mistake::Mistake;
 use super::secret::masked;
-use super::variables::{DefaultValue, SHARD_URL, VARIABLES, Variable};
+use super::secret_files::SecretFiles;
+use super::variables::{DefaultValue, FILE_SUFFIX, SHARD_URL, VARIABLES, Variable};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The name that [`Mistake`]s about the file itself carry.
 const DOTENV: &str = ".env";
 
 /// The layer that a setting was found in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     Flag,
     Environment,
@@ -20,17 +20,27 @@ pub(super) enum Origin {
     Default,
 }
 
-/// A value as text, and where it was found.
-#[derive(Debug, Clone)]
+/// A value as text, and where it was found. It may be a secret: there is no `Debug`.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) value: String,
     pub(super) origin: Origin,
+    /// The file that the value was read from, where a layer named one.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Setting {
     /// The value between quotes for a [`Mistake`], on one line, without a password, and where it stands if that is not
     /// plain from the variable's name.
     pub(super) fn quoted(&self) -> String {
+        if let Some(file) = &self.file {
+            let value = masked(&self.value);
+            return format!(
+                "`{}` (in the file {})",
+                value.escape_debug(),
+                file.display()
+            );
+        }
         let origin = match self.origin {
             Origin::Flag => " (a flag)",
             Origin::DotEnv => " (in .env)",
@@ -41,19 +51,23 @@ impl Setting {
 }
 
 /// What was given on the command line.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Flags {
     single: BTreeMap<&'static str, String>,
     shard_urls: Vec<String>,
+    /// The files that are named in the place of secrets, by the secrets' names.
+    files: BTreeMap<&'static str, String>,
 }
 
 impl Flags {
-    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(args)?;
+    /// What is in `matches`, of a command that may have all, some or none of the [flags](with_flags).
+    pub(super) fn of(matches: &clap::ArgMatches) -> Self {
         let mut flags = Flags::default();
         for variable in VARIABLES {
             let values = matches
-                .get_many::<String>(variable.flag)
+                .try_get_many::<String>(variable.flag)
+                .ok()
+                .flatten()
                 .into_iter()
                 .flatten()
                 .cloned();
@@ -64,22 +78,55 @@ impl Flags {
                     .single
                     .extend(values.map(|value| (variable.name, value)));
             }
+            if let Some(flag) = file_flag(variable) {
+                let file = matches.try_get_one::<String>(&flag).ok().flatten();
+                flags
+                    .files
+                    .extend(file.map(|file| (variable.name, file.clone())));
+            }
         }
-        Ok(flags)
+        flags
     }
 }
 
-/// The command line: a flag for each variable.
+/// The flag that names a file for a secret. The shards, whose flags are in order, have none.
+fn file_flag(variable: &Variable) -> Option<String> {
+    let secret = variable.secret()?;
+    (secret.name != SHARD_URL.name).then(|| format!("{}-file", variable.flag))
+}
+
+/// The command line of a program that has nothing but the flags.
 pub(super) fn command() -> clap::Command {
-    let command = clap::Command::new("respgres")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .next_line_help(true)
-        .after_help(
-            "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
-             value counts as none.\nEvery user of the machine can read flags: put URLs with passwords into the \
-             environment or .env.",
-        );
+    with_flags(
+        clap::Command::new("respgres")
+            .version(env!("CARGO_PKG_VERSION"))
+            .about(env!("CARGO_PKG_DESCRIPTION")),
+    )
+}
+
+/// Gives `command` a flag for each variable, and says how they go together with the environment. The flags are in its
+/// `--help`, and not in the shorter `-h`.
+pub fn with_flags(command: clap::Command) -> clap::Command {
+    let command = command.after_long_help(
+        "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
+         value counts as none.\nEvery user of the machine can read flags: put passwords and URLs with passwords \
+         into the environment, .env, or files.",
+    );
+    let command = VARIABLES.iter().fold(command, |command, variable| {
+        let Some(flag) = file_flag(variable) else {
+            return command;
+        };
+        command.arg(
+            clap::Arg::new(flag.clone())
+                .long(flag)
+                .value_name("PATH")
+                .hide_short_help(true)
+                .help(format!(
+                    "File with the value of --{}\n[env: {}{FILE_SUFFIX}]",
+                    variable.flag, variable.name
+                )),
+        )
+    });
     VARIABLES.iter().fold(command, |command, variable| {
         let default = variable.default.text();
         let bounds = variable
@@ -96,7 +143,9 @@ pub(super) fn command() -> clap::Command {
                 .value_name(variable.value_name)
                 .action(action)
                 .allow_negative_numbers(true)
-                .help(format!(
+                .hide_short_help(true)
+                .help(variable.meaning)
+                .long_help(format!(
                     "{}\n[env: {}] [default: {default}]{}",
                     variable.meaning,
                     variable.name,
@@ -162,36 +211,44 @@ pub(super) struct Layers<Env> {
     flags: Flags,
     environment: Env,
     dotenv: BTreeMap<String, String>,
+    files: SecretFiles,
 }
 
+/// The layers in which something can be given, highest first.
+const GIVEN: [Origin; 3] = [Origin::Flag, Origin::Environment, Origin::DotEnv];
+
 impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
-    pub(super) fn new(flags: Flags, environment: Env, dotenv: BTreeMap<String, String>) -> Self {
-        Layers {
+    /// The layers, and what is wrong with the files that they name.
+    pub(super) fn new(
+        flags: Flags,
+        environment: Env,
+        dotenv: BTreeMap<String, String>,
+    ) -> (Self, Vec<Mistake>) {
+        let mut layers = Layers {
             flags,
             environment,
             dotenv,
-        }
+            files: SecretFiles::default(),
+        };
+        let (files, mistakes) = SecretFiles::read(
+            &GIVEN,
+            |origin, name| layers.named_file(origin, name),
+            |origin, name| layers.given(origin, name).is_some(),
+        );
+        layers.files = files;
+        (layers, mistakes)
     }
 
     /// The setting of a variable from the highest layer that has one; `None` if none has and there is no default.
     pub(super) fn get(&self, variable: &Variable) -> Option<Setting> {
-        let flag = self
-            .flags
-            .single
-            .get(variable.name)
-            .filter(|value| !value.is_empty());
-        let flag = flag.map(|value| Setting {
-            value: value.clone(),
-            origin: Origin::Flag,
-        });
-        flag.or_else(|| self.below_flags(variable.name))
-            .or(match variable.default {
-                DefaultValue::Value(text) => Some(Setting {
-                    value: text.to_owned(),
-                    origin: Origin::Default,
-                }),
-                DefaultValue::Words(_) => None,
-            })
+        self.from(&GIVEN, variable.name).or(match variable.default {
+            DefaultValue::Value(text) => Some(Setting {
+                value: text.to_owned(),
+                origin: Origin::Default,
+                file: None,
+            }),
+            DefaultValue::Words(_) => None,
+        })
     }
 
     /// Whether only the default is there.
@@ -202,16 +259,39 @@ impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
 
     /// The setting of the variable `name` from the environment or `.env`.
     pub(super) fn below_flags(&self, name: &str) -> Option<Setting> {
-        let environment = (self.environment)(name).map(|value| (value, Origin::Environment));
-        let dotenv = self
-            .dotenv
-            .get(name)
-            .map(|value| (value.clone(), Origin::DotEnv));
-        let given = [environment, dotenv]
-            .into_iter()
-            .flatten()
-            .find(|(value, _)| !value.is_empty());
-        given.map(|(value, origin)| Setting { value, origin })
+        self.from(&GIVEN[1..], name)
+    }
+
+    /// The setting of the variable `name` from the first of `origins` that has it, itself or in a file.
+    fn from(&self, origins: &[Origin], name: &str) -> Option<Setting> {
+        origins.iter().find_map(|&origin| {
+            let given = self.given(origin, name).map(|value| Setting {
+                value,
+                origin,
+                file: None,
+            });
+            given.or_else(|| self.files.get(origin, name))
+        })
+    }
+
+    /// What stands in one layer for `name`.
+    fn given(&self, origin: Origin, name: &str) -> Option<String> {
+        let value = match origin {
+            Origin::Flag => self.flags.single.get(name).cloned(),
+            Origin::Environment => (self.environment)(name),
+            Origin::DotEnv => self.dotenv.get(name).cloned(),
+            Origin::Default => None,
+        };
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// The file that one layer names for the secret `name`.
+    fn named_file(&self, origin: Origin, name: &str) -> Option<String> {
+        match origin {
+            Origin::Flag => self.flags.files.get(name).cloned(),
+            _ => self.given(origin, &format!("{name}{FILE_SUFFIX}")),
+        }
+        .filter(|file| !file.is_empty())
     }
 
     /// The values of `--shard-url`, in order.
@@ -221,6 +301,7 @@ impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
             .map(|value| Setting {
                 value: value.clone(),
                 origin: Origin::Flag,
+                file: None,
             })
             .collect()
     }

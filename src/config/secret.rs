@@ -1,4 +1,4 @@
-//! URLs with passwords that must not be printed.
+//! Passwords, and URLs with passwords, that must not be printed.
 
 use std::fmt;
 
@@ -29,6 +29,28 @@ impl fmt::Display for SecretUrl {
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretUrl({})", masked(&self.0))
+    }
+}
+
+/// A password or a token. Printing it with `{:?}` shows nothing of it, also not its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        SecretText(text.into())
+    }
+
+    /// The secret as it was given: for comparing, never for printing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretText({MASK})")
     }
 }
 
@@ -130,5 +152,9 @@ mod tests {
             "postgres://u:***@db/app SecretUrl(postgres://u:***@db/app)"
         );
         assert_eq!(url.expose(), "postgres://u:hunter2@db/app");
+        assert_eq!(
+            format!("{:?}", SecretText::new("hunter2")),
+            "SecretText(***)"
+        );
     }
 }

@@ -583,7 +583,7 @@ fn the_command_line_can_end_the_program() {
 #[test]
 fn help_lists_every_variable_with_its_flag_and_default() {
     layers::command().debug_assert();
-    let help = layers::command().render_help().to_string();
+    let help = layers::command().render_long_help().to_string();
     for variable in VARIABLES {
         for part in [
             &format!("--{} <{}>", variable.flag, variable.value_name),
@@ -600,6 +600,128 @@ fn meaning(variable: &Variable) -> String {
     let bounds = variable.bounds.as_ref();
     let bounds = bounds.map(|bounds| format!(" ({} to {})", bounds.start(), bounds.end()));
     format!("{}{}", variable.meaning, bounds.unwrap_or_default())
+}
+
+/// A file with a secret, removed with the value.
+struct SecretFile(PathBuf);
+
+impl SecretFile {
+    fn new(text: &str) -> SecretFile {
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("respgres-secret-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        SecretFile(path)
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.to_str().unwrap().to_owned().leak()
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn secrets_may_be_in_files_that_a_variable_or_a_flag_names() {
+    let redis = SecretFile::new("redis://:hunter2@cache:6379\r\n");
+    let shard = SecretFile::new("postgres://u:hunter2@db/app\n");
+    let config = env(&[
+        ("REDIS_URL_FILE", redis.name()),
+        ("SHARD_0_URL", "sqlite:0.db"),
+        ("SHARD_1_URL_FILE", shard.name()),
+    ])
+    .load()
+    .unwrap();
+    assert_eq!(
+        config.cache,
+        CacheTarget::Redis {
+            url: SecretUrl::new("redis://:hunter2@cache:6379")
+        }
+    );
+    assert_eq!(
+        shards(&config),
+        [
+            "SHARD_0_URL=sqlite:0.db",
+            "SHARD_1_URL=postgres://u:***@db/app"
+        ]
+    );
+    let given = Given {
+        args: vec!["--redis-url-file", redis.name()],
+        env: [("REDIS_URL", "redis://other:6379")].into(),
+        dotenv: "",
+    };
+    assert_eq!(given.load().unwrap().cache, config.cache);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_higher_layer_wins_over_the_file_of_a_lower_one() {
+    let file = SecretFile::new("redis://file:6379");
+    let dotenv: &'static str = format!("REDIS_URL_FILE={}", file.name()).leak();
+    let mut given = Given {
+        env: [("REDIS_URL", "redis://environment:6379")].into(),
+        dotenv,
+        ..Given::default()
+    };
+    assert_eq!(
+        given.load().unwrap().cache.to_string(),
+        "redis://environment:6379"
+    );
+    given.env.clear();
+    assert_eq!(given.load().unwrap().cache.to_string(), "redis://file:6379");
+}
+
+#[test]
+fn a_file_that_gives_no_secret_is_a_mistake_with_its_name() {
+    let empty = SecretFile::new("\n");
+    let missing = "/nonexistent/respgres/secret";
+    for variable in ["REDIS_URL_FILE", "SHARD_0_URL_FILE"] {
+        assert_mistake(
+            &[(variable, missing)],
+            variable,
+            &[missing, "cannot be read"],
+        );
+        assert_mistake(
+            &[(variable, empty.name())],
+            variable,
+            &[empty.name(), "empty"],
+        );
+        assert_mistake(&[(variable, "/tmp")], variable, &["/tmp", "cannot be read"]);
+        assert_mistake(&[(variable, "/dev/zero")], variable, &["more than"]);
+        assert_mistake(&[(variable, "/dev/urandom")], variable, &["/dev/urandom"]);
+    }
+    let file = SecretFile::new("redis://:hunter2@cache:x");
+    assert_mistake(
+        &[("REDIS_URL_FILE", file.name()), ("REDIS_URL", "memory:")],
+        "REDIS_URL_FILE",
+        &[file.name(), "REDIS_URL as well"],
+    );
+    assert_mistake(
+        &[("REDIS_URL_FILE", file.name())],
+        "REDIS_URL",
+        &["`redis://:***@cache:x`", file.name()],
+    );
+    // One mistake each, though nothing else is known of them.
+    let mistakes = env(&[
+        ("SHARD_0_URL_FILE", missing),
+        ("SHARD_1_URL_FILE", empty.name()),
+        ("NUM_SHARDS", "2"),
+    ])
+    .mistakes();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}
+
+#[test]
+fn readme_names_the_file_of_every_secret() {
+    for secret in SECRETS {
+        let name = format!("`{}{FILE_SUFFIX}`", secret.name);
+        assert!(include_str!("../../README.md").contains(&name), "{name}");
+    }
 }
 
 #[test]

@@ -204,6 +204,17 @@ pub const DB_QUERY_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that a statement on a shard may take",
 };
 
+/// How long a request may wait in a queue.
+pub const MAX_QUEUE_WAIT_MS: Variable = Variable {
+    name: "MAX_QUEUE_WAIT_MS",
+    flag: "max-queue-wait-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("500"),
+    bounds: Some(1..=WAIT_MS_MAX),
+    meaning: "Milliseconds that a request may wait in the queue of a shard that is asked for more than \
+              it can do; who waited longer is refused with `-BUSY`",
+};
+
 /// How long Redis may take to answer.
 pub const REDIS_TIMEOUT_MS: Variable = Variable {
     name: "REDIS_TIMEOUT_MS",
@@ -297,12 +308,45 @@ pub const VARIABLES: &[Variable] = &[
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
     DB_QUERY_TIMEOUT_MS,
+    MAX_QUEUE_WAIT_MS,
     REDIS_TIMEOUT_MS,
     READS_WHEN_SHARD_DOWN,
     SHUTDOWN_TIMEOUT_MS,
     LOG_FORMAT,
     RUST_LOG,
 ];
+
+/// What names the file with the value of a variable: `REDIS_URL_FILE` for `REDIS_URL`.
+pub const FILE_SUFFIX: &str = "_FILE";
+
+/// A variable whose value is a secret, or has one in it. It can also be given by a file that
+/// [`NAME_FILE`](FILE_SUFFIX) names.
+#[derive(Debug, Clone, Copy)]
+pub struct Secret {
+    /// The variable's name in [`VARIABLES`].
+    pub name: &'static str,
+    /// A right value, which takes the place of a file that can't be read while the other mistakes are gathered.
+    pub(super) stand_in: &'static str,
+}
+
+/// Every secret.
+pub const SECRETS: &[Secret] = &[
+    Secret {
+        name: "SHARD_n_URL",
+        stand_in: "sqlite:SHARD_n_URL",
+    },
+    Secret {
+        name: "REDIS_URL",
+        stand_in: "memory:",
+    },
+];
+
+impl Variable {
+    /// The variable as a secret, if it is one.
+    pub fn secret(&self) -> Option<&'static Secret> {
+        SECRETS.iter().find(|secret| secret.name == self.name)
+    }
+}
 
 /// The variable with the URL of shard `number`: `SHARD_0_URL` for 0.
 pub fn shard_variable(number: usize) -> String {
@@ -322,6 +366,12 @@ mod tests {
             (names.len(), flags.len()),
             (VARIABLES.len(), VARIABLES.len())
         );
+    }
+
+    #[test]
+    fn every_secret_is_a_variable() {
+        let found = VARIABLES.iter().filter_map(Variable::secret);
+        assert_eq!(found.count(), SECRETS.len());
     }
 
     #[test]

@@ -105,8 +105,10 @@ impl Across {
         let Ok(Ok(turn)) = timeout(TURN_WAIT_MAX, self.turns.acquire()).await else {
             return Err(Error::Busy {
                 shard: decider,
-                queue: "transaction",
-                limit: self.turns_max,
+                reason: format!(
+                    "{} transactions over several shards are under way already",
+                    self.turns_max
+                ),
             });
         };
         self.metrics.transactions_across.add(1);

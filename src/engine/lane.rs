@@ -9,7 +9,8 @@
 //!                                  batch           ──► flight …  ├─ at most `flights` at a time
 //! ```
 //!
-//! With one flight at a time the items of the lane take effect in the order of their submission.
+//! With one flight at a time the items of the lane take effect in the order of their submission. When more
+//! comes than can be done, those that waited for too long are refused ([`admission`](super::admission)).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,13 +18,20 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
+
+use super::admission::{Admission, WaitMax};
+use crate::error::Error;
+use crate::routing::ShardId;
 
 /// Something that can be put into a batch.
 pub(super) trait Item: Send + 'static {
     /// How much it adds to a batch: operations, and bytes.
     fn weight(&self) -> Weight;
+
+    /// Tells who waits for it that it was not begun.
+    fn refuse(self, error: Error);
 }
 
 /// The size of an item, and of a batch.
@@ -53,25 +61,44 @@ const LONG: Duration = Duration::from_millis(5);
 /// How long an item may wait for room in the queue.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A queue in front of some kind of flight.
-pub(super) struct Lane<T> {
-    queue: mpsc::Sender<T>,
+/// What a lane is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose {
+    /// The shard that it leads to.
+    pub(super) shard: ShardId,
+    /// `write` or `read`.
+    pub(super) queue: &'static str,
 }
 
-/// Why an item was not taken.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotTaken {
-    /// The queue is full.
-    Full,
-    /// The lane has ended.
-    Ended,
+impl Purpose {
+    fn busy(&self, reason: &str) -> Error {
+        Error::Busy {
+            shard: self.shard,
+            reason: format!("its {} queue {reason}", self.queue),
+        }
+    }
+}
+
+/// A queue in front of some kind of flight.
+pub(super) struct Lane<T> {
+    queue: mpsc::Sender<Waiting<T>>,
+    purpose: Purpose,
+    queue_max: usize,
+}
+
+/// An item in the queue, and since when it waits.
+struct Waiting<T> {
+    item: T,
+    since: Instant,
 }
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
     /// everything in it has left.
     pub(super) fn start<F, Flight>(
+        purpose: Purpose,
         bounds: Bounds,
+        wait_max: WaitMax,
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
@@ -81,8 +108,18 @@ impl<T: Item> Lane<T> {
         Flight: Future<Output = ()> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
-        tasks.spawn_on(run(bounds, waiting, tasks.clone(), fly), runtime);
-        Self { queue }
+        let queue_of_lane = Queue {
+            purpose,
+            waiting,
+            left_over: None,
+            admission: Admission::new(wait_max),
+        };
+        tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
+        Self {
+            queue,
+            purpose,
+            queue_max: bounds.queue_max,
+        }
     }
 
     /// Puts an item into the queue, and waits for room if it is full: who sends more than can be
@@ -91,33 +128,86 @@ impl<T: Item> Lane<T> {
     /// # Errors
     ///
     /// There was no room for too long. The item is not taken, and dropped.
-    pub(super) async fn submit(&self, item: T) -> Result<(), NotTaken> {
-        let item = match self.queue.try_send(item) {
+    pub(super) async fn submit(&self, item: T) -> Result<(), Error> {
+        let since = Instant::now();
+        let waiting = match self.queue.try_send(Waiting { item, since }) {
             Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(NotTaken::Ended),
-            Err(mpsc::error::TrySendError::Full(item)) => item,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopping),
+            Err(mpsc::error::TrySendError::Full(waiting)) => waiting,
         };
-        match timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
+        match timeout(ROOM_WAIT_MAX, self.queue.send(waiting)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(NotTaken::Ended),
-            Err(_elapsed) => Err(NotTaken::Full),
+            Ok(Err(_)) => Err(Error::Stopping),
+            Err(_elapsed) => Err(self
+                .purpose
+                .busy(&format!("is full ({} waiting)", self.queue_max))),
         }
     }
 }
 
-async fn run<T, F, Flight>(
-    bounds: Bounds,
-    mut waiting: mpsc::Receiver<T>,
-    tasks: TaskTracker,
-    fly: F,
-) where
+/// The lane's end of the queue.
+struct Queue<T> {
+    purpose: Purpose,
+    waiting: mpsc::Receiver<Waiting<T>>,
+    /// Looked at for the last batch, and too much for it.
+    left_over: Option<Waiting<T>>,
+    admission: Admission,
+}
+
+impl<T: Item> Queue<T> {
+    /// The next batch; waits for somebody to come. `None` when the lane has ended.
+    async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
+        let (first, oldest) = loop {
+            let waiting = match self.left_over.take() {
+                Some(waiting) => waiting,
+                None => self.waiting.recv().await?,
+            };
+            if let Some(admitted) = self.admit(waiting) {
+                break admitted;
+            }
+        };
+        let mut batch_weight = first.weight();
+        let mut batch = vec![first];
+        while let Ok(waiting) = self.waiting.try_recv() {
+            let weight = waiting.item.weight();
+            batch_weight.operations += weight.operations;
+            batch_weight.bytes += weight.bytes;
+            if batch_weight.operations > bounds.batch_operations_max
+                || batch_weight.bytes > bounds.batch_bytes_max
+            {
+                self.left_over = Some(waiting);
+                break;
+            }
+            batch.push(waiting.item);
+        }
+        let is_full = self.left_over.is_some();
+        self.admission.depart(Instant::now(), oldest, is_full);
+        Some(batch)
+    }
+
+    /// The item and how long it has waited, unless that is too long at this moment. Those behind it have
+    /// waited less.
+    fn admit(&self, Waiting { item, since }: Waiting<T>) -> Option<(T, Duration)> {
+        let now = Instant::now();
+        let waited = now.duration_since(since);
+        let Some(bound) = self.admission.bound(now).filter(|bound| waited > *bound) else {
+            return Some((item, waited));
+        };
+        let (waited, bound) = (waited.as_millis(), bound.as_millis());
+        item.refuse(self.purpose.busy(&format!(
+            "gets more than can be done, and this waited {waited} ms in it, of {bound} ms (see MAX_QUEUE_WAIT_MS)"
+        )));
+        None
+    }
+}
+
+async fn run<T, F, Flight>(bounds: Bounds, mut queue: Queue<T>, tasks: TaskTracker, fly: F)
+where
     T: Item,
     F: Fn(Vec<T>) -> Flight,
     Flight: Future<Output = ()> + Send + 'static,
 {
     let flights = Arc::new(Semaphore::new(bounds.flights_max));
-    // Looked at for the last batch, and too much for it.
-    let mut left_over: Option<T> = None;
     // Closed when the flight that departed last is over.
     let (_, mut last) = oneshot::channel::<()>();
     loop {
@@ -128,27 +218,9 @@ async fn run<T, F, Flight>(
         if bounds.flights_max > 1 {
             let _ = timeout(LONG, &mut last).await;
         }
-        let first = match left_over.take() {
-            Some(item) => item,
-            None => match waiting.recv().await {
-                Some(item) => item,
-                None => return,
-            },
+        let Some(batch) = queue.batch(&bounds).await else {
+            return;
         };
-        let mut batch_weight = first.weight();
-        let mut batch = vec![first];
-        while let Ok(item) = waiting.try_recv() {
-            let weight = item.weight();
-            batch_weight.operations += weight.operations;
-            batch_weight.bytes += weight.bytes;
-            if batch_weight.operations > bounds.batch_operations_max
-                || batch_weight.bytes > bounds.batch_bytes_max
-            {
-                left_over = Some(item);
-                break;
-            }
-            batch.push(item);
-        }
         let flight = fly(batch);
         // A task of its own: a panic in it must not end the lane. The permit keeps the order where
         // there is one flight at a time.
@@ -169,7 +241,16 @@ mod tests {
 
     struct Number(usize);
 
+    const PURPOSE: Purpose = Purpose {
+        shard: ShardId::new(1),
+        queue: "write",
+    };
+
     impl Item for Number {
+        fn refuse(self, error: Error) {
+            panic!("{} was refused: {error}", self.0);
+        }
+
         fn weight(&self) -> Weight {
             Weight {
                 operations: 1,
@@ -199,20 +280,27 @@ mod tests {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(bounds, tasks, &Handle::current(), {
-            let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
-            move |batch: Vec<Number>| {
-                batches
-                    .lock()
-                    .unwrap()
-                    .push(batch.iter().map(|number| number.0).collect());
-                let (go, started) = (go.clone(), started.clone());
-                async move {
-                    started.notify_one();
-                    go.acquire().await.unwrap().forget();
+        let lane = Lane::start(
+            PURPOSE,
+            bounds,
+            WaitMax::new(LONG),
+            tasks,
+            &Handle::current(),
+            {
+                let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
+                move |batch: Vec<Number>| {
+                    batches
+                        .lock()
+                        .unwrap()
+                        .push(batch.iter().map(|number| number.0).collect());
+                    let (go, started) = (go.clone(), started.clone());
+                    async move {
+                        started.notify_one();
+                        go.acquire().await.unwrap().forget();
+                    }
                 }
-            }
-        });
+            },
+        );
         (lane, batches, go, started)
     }
 
@@ -284,7 +372,11 @@ mod tests {
         for number in [2, 3, 4, 5] {
             lane.submit(Number(number)).await.unwrap();
         }
-        assert_eq!(lane.submit(Number(6)).await, Err(NotTaken::Full));
+        let refused = lane.submit(Number(6)).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "BUSY shard_1 is overloaded: its write queue is full (4 waiting); nothing was done, try again later"
+        );
         go.add_permits(10);
     }
 }

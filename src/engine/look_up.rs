@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
 use super::read::{self, Miss};
-use super::{Engine, Found, KEYS_AT_A_STRETCH, READS, submit};
+use super::{Engine, Found, KEYS_AT_A_STRETCH, submit};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::routing::ShardId;
@@ -116,7 +116,7 @@ impl Engine {
         let (done, answer) = oneshot::channel();
         let key = key.clone();
         let miss = Miss { key, done };
-        submit(&self.reads, shard, miss, "read", READS.queue_max).await?;
+        submit(&self.reads, shard, miss).await?;
         Ok(answer)
     }
 }

@@ -2,6 +2,7 @@
 //! neither RESP nor HTTP; one engine serves both ports.
 
 mod across;
+mod admission;
 mod boot_clock;
 mod clock;
 mod drain;
@@ -37,8 +38,9 @@ use crate::routing::ShardId;
 use crate::shard::{Expiring, Shards};
 
 use across::Across;
+use admission::WaitMax;
 use clock::ShardClock;
-use lane::{Bounds, Lane, NotTaken};
+use lane::{Bounds, Lane};
 use read::Miss;
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem};
@@ -109,6 +111,8 @@ pub struct Settings {
     /// Whether keys of a shard that is down are answered from the cache. Nobody can know then what
     /// another proxy has written: values may be older than what was acknowledged.
     pub reads_when_shard_down: bool,
+    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub queue_wait_max: Duration,
     /// Where to die, for tests.
     pub crash_points: CrashPoints,
 }
@@ -125,6 +129,7 @@ pub struct Engine {
     writes: Vec<Lane<WriteItem>>,
     across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
+    queue_wait_max: WaitMax,
 }
 
 /// What stands in front of one shard.
@@ -147,6 +152,11 @@ impl Engine {
     /// The cache, whose channels are for messages between clients.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    /// Changes how long a request may wait in the queue of a shard that is asked for more than it can do.
+    pub fn set_queue_wait_max(&self, bound: Duration) {
+        self.queue_wait_max.set(bound);
     }
 
     /// The counters of this process.
@@ -211,7 +221,7 @@ impl Engine {
         {
             let (done, answer) = oneshot::channel();
             let item = WriteItem { operations, done };
-            let taken = submit(&self.writes, shard, item, "write", WRITES.queue_max).await;
+            let taken = submit(&self.writes, shard, item).await;
             submitted.push(Part {
                 shard,
                 positions,
@@ -416,24 +426,9 @@ struct OneShard {
     operations: SmallVec<[Operation; 1]>,
 }
 
-async fn submit<T: lane::Item>(
-    lanes: &[Lane<T>],
-    shard: ShardId,
-    item: T,
-    queue: &'static str,
-    limit: usize,
-) -> Result<(), Error> {
+async fn submit<T: lane::Item>(lanes: &[Lane<T>], shard: ShardId, item: T) -> Result<(), Error> {
     let Some(lane) = lanes.get(shard.index()) else {
         return Err(Error::Stopping);
     };
-    lane.submit(item)
-        .await
-        .map_err(|not_taken| match not_taken {
-            NotTaken::Full => Error::Busy {
-                shard,
-                queue,
-                limit,
-            },
-            NotTaken::Ended => Error::Stopping,
-        })
+    lane.submit(item).await
 }

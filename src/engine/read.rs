@@ -53,6 +53,10 @@ impl Item for Miss {
             bytes: self.key.len(),
         }
     }
+
+    fn refuse(self, error: Error) {
+        let _ = self.done.send(Err(error));
+    }
 }
 
 /// What a flight of reads needs.

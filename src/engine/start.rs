@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::across::Across;
+use super::admission::WaitMax;
 use super::drain::Drain;
 use super::keeper::Keeper;
-use super::lane::Lane;
+use super::lane::{Lane, Purpose};
 use super::lease::ViewLease;
 use super::locked::LockedKeys;
 use super::read::ReadPath;
@@ -83,6 +84,7 @@ impl Engine {
             shards: Arc::clone(&shards),
             cache,
             metrics,
+            queue_wait_max: WaitMax::new(settings.queue_wait_max),
             settings,
             tasks: tasks.clone(),
             fronts,
@@ -124,10 +126,19 @@ impl Engine {
             crash_points: self.settings.crash_points.clone(),
             locked_keys: LockedKeys::default(),
         });
-        self.writes
-            .push(Lane::start(WRITES, tasks, runtime, move |batch| {
-                Arc::clone(&write_path).fly(batch)
-            }));
+        let purpose = |queue| Purpose {
+            shard: shard.id(),
+            queue,
+        };
+        let wait_max = &self.queue_wait_max;
+        self.writes.push(Lane::start(
+            purpose("write"),
+            WRITES,
+            wait_max.clone(),
+            tasks,
+            runtime,
+            move |batch| Arc::clone(&write_path).fly(batch),
+        ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
             cache: Arc::clone(&cache),
@@ -135,10 +146,14 @@ impl Engine {
             metrics: Arc::clone(&self.metrics),
             crash_points: self.settings.crash_points.clone(),
         });
-        self.reads
-            .push(Lane::start(READS, tasks, runtime, move |batch| {
-                Arc::clone(&read_path).fly(batch)
-            }));
+        self.reads.push(Lane::start(
+            purpose("read"),
+            READS,
+            wait_max.clone(),
+            tasks,
+            runtime,
+            move |batch| Arc::clone(&read_path).fly(batch),
+        ));
         supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {
             shard: Arc::clone(shard),

@@ -52,6 +52,10 @@ impl Item for WriteItem {
         }
         weight
     }
+
+    fn refuse(self, error: Error) {
+        let _ = self.done.send(Err(error));
+    }
 }
 
 /// What a flight of writes needs.

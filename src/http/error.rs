@@ -94,13 +94,9 @@ impl From<Error> for ApiError {
             Error::ShardRefused { shard, reason } => {
                 format!("{shard} refused the operation, nothing was changed: {reason}")
             }
-            Error::Busy {
-                shard,
-                queue,
-                limit,
-            } => format!(
-                "the {queue} queue of {shard} is full ({limit} waiting); nothing was done, try again later"
-            ),
+            Error::Busy { shard, reason } => {
+                format!("{shard} is overloaded: {reason}; nothing was done, try again later")
+            }
             // One key is on one shard.
             Error::CrossShard { .. } => error.to_string(),
             Error::Stopping => "respgres is stopping; nothing was done, connect again".to_owned(),
@@ -193,10 +189,9 @@ mod tests {
             (
                 Error::Busy {
                     shard,
-                    queue: "write",
-                    limit: 10,
+                    reason: "its write queue is full".into(),
                 },
-                "write queue of shard_0",
+                "write queue",
             ),
             (Error::Stopping, "stopping"),
         ] {

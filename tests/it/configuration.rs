@@ -172,6 +172,14 @@ fn help_lists_every_variable_and_starts_nothing() {
             exit.output
         );
     }
+    let serve = ProxyBuilder::new(dir.path()).flag("serve").flag("--help");
+    let serve = serve.run();
+    assert_eq!(serve.code, 0);
+    let variable = |line: &&str| line.contains("[env: ");
+    assert_eq!(
+        serve.output.lines().filter(variable).collect::<Vec<_>>(),
+        exit.output.lines().filter(variable).collect::<Vec<_>>()
+    );
     assert!(!dir.join("respgres-data").exists());
     let exit = ProxyBuilder::new(dir.path()).flag("--version").run();
     assert_eq!(exit.code, 0);

@@ -25,6 +25,7 @@ mod membership;
 mod monitor;
 mod outbox;
 mod outside_writes;
+mod overload;
 mod pipelining;
 mod pooler;
 mod proxy_command;

@@ -1,7 +1,8 @@
-//! `respgres`, the program: configuration, then what was asked for.
+//! `respgres`, the program: what was asked for, and the configuration for it.
 //!
 //! Only here is the environment read; everything else is the library.
 
+mod commands;
 mod failure;
 mod logging;
 mod serve;
@@ -10,40 +11,51 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use respgres::config::{Config, LoadError};
 
-use failure::{EXIT_CONFIGURATION, Failure};
+use failure::{Failure, failure, refused};
 
 fn main() -> ExitCode {
-    let environment =
-        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match Config::load(std::env::args_os(), environment, Path::new(".env")) {
-        Ok(config) => config,
-        Err(LoadError::Flags(error)) => error.exit(),
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
-    logging::start(&config);
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("can't start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = match runtime.block_on(serve::serve(&config)) {
+    let matches = commands::command().get_matches();
+    match run(&matches) {
         Ok(code) => code,
         Err(Failure { text, code }) => {
             eprintln!("{text}");
             ExitCode::from(code)
         }
-    };
+    }
+}
+
+fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let (name, matches) = matches.subcommand().unwrap_or((serve::NAME, matches));
+    match name {
+        serve::NAME => {
+            let config = configuration(matches)?;
+            logging::start(&config);
+            on_runtime(serve::serve(&config))
+        }
+        other => Err(refused(format!("there is no command `{other}`"))),
+    }
+}
+
+/// The configuration, by the flags in `matches`, the environment and `.env`.
+fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
+    Config::from_matches(matches, variable, Path::new(".env"))
+        .map_err(|mistakes| refused(LoadError::Mistakes(mistakes).to_string()))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failure(format!("can't start the runtime: {error}")))?;
+    let result = runtime.block_on(work);
     // Whatever is left at the deadline is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    code
+    result
 }

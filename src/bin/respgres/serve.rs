@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
-use respgres::config::{CacheTarget, Config};
+use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
 use respgres::crash_points::{DIE_AT, STOP_AT};
@@ -24,11 +24,22 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
 
+/// The command, which is also what the program does without one.
+pub const NAME: &str = "serve";
+
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
 
 /// The arguments of one request together may always have so many bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
+
+/// `respgres serve`, with a flag for each variable.
+pub fn command() -> clap::Command {
+    with_flags(
+        clap::Command::new(NAME)
+            .about("Serve Redis clients and HTTP (what it does without a command)"),
+    )
+}
 
 /// Serves until a signal, then answers what was read.
 ///
@@ -200,6 +211,7 @@ async fn build(
         cache,
         engine::Settings {
             reads_when_shard_down: config.reads_when_shard_down,
+            queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
         Arc::new(Metrics::default()),

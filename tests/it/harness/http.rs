@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::Agent;
-use ureq::http::Request;
+use ureq::http::{HeaderMap, Request};
 
 use super::wait::DEADLINE;
 
@@ -21,6 +21,8 @@ pub struct Answer {
     pub status: u16,
     /// The content-type header.
     pub content_type: String,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Vec<u8>,
 }
@@ -36,6 +38,11 @@ impl Answer {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header, if it is there.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// Fails on another status; returns the JSON.
@@ -147,6 +154,7 @@ impl Http {
         Answer {
             status: response.status().as_u16(),
             content_type,
+            headers: response.headers().clone(),
             body,
         }
     }

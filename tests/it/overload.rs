@@ -1,0 +1,167 @@
+//! More than can be done: what is served, what is refused, and what is said.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crate::harness::{Conn, Deployment, Reply, Setup, encode, eventually, pg};
+
+/// A statement of writes takes a tenth of a second, however many rows it has: 512 at most.
+const SLOW: &str = "
+create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return null; end $$;
+create trigger slow after insert on respgres_kv for each statement execute function slow();";
+
+/// Together they have three times as many writes under way as the shard does in the bound on the queue.
+const CLIENTS: usize = 12;
+const DEPTH: usize = 1000;
+const WAIT_MAX_MS: &str = "300";
+
+fn slow_shard() -> Deployment {
+    let it = Setup::postgres()
+        .shards(1)
+        .env("MAX_QUEUE_WAIT_MS", WAIT_MAX_MS)
+        .start();
+    pg(&it.urls()[0]).unwrap().batch_execute(SLOW).unwrap();
+    it
+}
+
+/// What a client was told of its writes.
+#[derive(Default)]
+struct Told {
+    acknowledged: BTreeSet<String>,
+    refused: BTreeSet<String>,
+    texts: BTreeSet<String>,
+}
+
+/// Writes keys of its own, a pipeline after the other, until `stop`.
+fn flood(addr: &str, client: usize, stop: &AtomicBool, refused: &AtomicU64) -> Told {
+    let mut conn = Conn::open(addr);
+    let mut told = Told::default();
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let keys: Vec<String> = (0..DEPTH)
+            .map(|n| format!("flood:{client}:{round}:{n}"))
+            .collect();
+        let mut pipeline = Vec::new();
+        for key in &keys {
+            pipeline.extend(encode(&[b"SET", key.as_bytes(), b"value"]));
+        }
+        conn.send(&pipeline);
+        for key in keys {
+            match conn.read() {
+                Reply::Simple(ok) if ok == "OK" => {
+                    told.acknowledged.insert(key);
+                }
+                Reply::Error(text) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    told.refused.insert(key);
+                    told.texts.insert(text);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    told
+}
+
+fn counter(it: &Deployment, name: &str) -> u64 {
+    let text = it.http().get("/metrics").text();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("respgres_{name}_total ")));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+#[test]
+fn what_waits_too_long_is_refused_and_not_done_and_the_rest_is_served_as_fast_as_before() {
+    let it = slow_shard();
+    let addr = it.resp_addr();
+    let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+    let told: Vec<Told> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (addr, stop, refused) = (&addr, &stop, &refused);
+                scope.spawn(move || flood(addr, client, stop, refused))
+            })
+            .collect();
+        eventually("the shard is overloaded", || {
+            (refused.load(Ordering::Relaxed) > 5000).then_some(())
+        });
+        let batches = counter(&it, "shard_write_batches");
+        let writes = counter(&it, "shard_writes");
+        eventually("many batches have left", || {
+            (counter(&it, "shard_write_batches") > batches + 10).then_some(())
+        });
+        // Read in this order, so that the ratio errs on the low side.
+        let writes = counter(&it, "shard_writes") - writes;
+        let batches = counter(&it, "shard_write_batches") - batches;
+        stop.store(true, Ordering::Relaxed);
+        assert!(
+            writes >= batches * 450,
+            "the shard had less to do than it can: {writes} writes in {batches} batches"
+        );
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect()
+    });
+
+    // What comes once it is over is served.
+    let mut conn = it.conn();
+    conn.set("after", "value");
+    for Told {
+        acknowledged,
+        refused,
+        texts,
+    } in told
+    {
+        for text in texts {
+            assert!(
+                text.starts_with(
+                    "BUSY shard_0 is overloaded: its write queue gets more than can be done"
+                ) && text.contains("MAX_QUEUE_WAIT_MS")
+                    && text.ends_with("nothing was done, try again later"),
+                "{text}"
+            );
+        }
+        assert_eq!(existing(&mut conn, &acknowledged), acknowledged.len());
+        assert_eq!(existing(&mut conn, &refused), 0);
+    }
+}
+
+/// How many of the keys exist.
+fn existing(conn: &mut Conn, keys: &BTreeSet<String>) -> usize {
+    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+    let count = |keys: &[&[u8]]| {
+        let words: Vec<&[u8]> = [b"EXISTS".as_slice()]
+            .into_iter()
+            .chain(keys.iter().copied())
+            .collect();
+        conn.cmd(&words).int() as usize
+    };
+    keys.chunks(10_000).map(count).sum()
+}
+
+#[test]
+fn over_http_it_is_503_with_retry_after() {
+    let it = slow_shard();
+    let addr = it.resp_addr();
+    let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (addr, stop, refused) = (&addr, &stop, &refused);
+            scope.spawn(move || flood(addr, client, stop, refused));
+        }
+        let answer = eventually("a write over HTTP is refused", || {
+            let answer = it.http().write("key", "value");
+            (answer.status != 200).then_some(answer)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let detail = answer.expect_detail(503);
+        assert!(detail.starts_with("shard_0 is overloaded"), "{detail}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    });
+    it.http().write("key", "value").expect(200);
+}
