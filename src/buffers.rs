@@ -18,7 +18,8 @@ pub fn release(buffer: &mut BytesMut) {
 }
 
 /// Writes what is in `buffer` as far as the socket takes it now. If some is left, the task of
-/// `context` is woken when the socket takes more.
+/// `context` is woken when the socket takes more, and has to call this again: also with an empty
+/// buffer, since a stream of TLS has one of its own.
 ///
 /// # Errors
 ///
@@ -37,5 +38,8 @@ pub fn poll_flush(
         }
     }
     release(buffer);
-    Ok(())
+    match Pin::new(stream).poll_flush(context) {
+        Poll::Ready(flushed) => flushed,
+        Poll::Pending => Ok(()),
+    }
 }

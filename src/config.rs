@@ -10,6 +10,7 @@ mod postgres_tls;
 mod secret;
 mod secret_files;
 mod targets;
+mod tls_files;
 mod variables;
 
 pub use layers::with_flags;
@@ -29,9 +30,12 @@ use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
     DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN,
-    REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    HTTP_TLS_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS,
+    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
+
+use crate::tls::ServerFiles;
 
 /// Shards of the embedded default.
 const EMBEDDED_SHARDS: u64 = 3;
@@ -53,10 +57,17 @@ pub struct Config {
     pub db_pool_max_size: usize,
     /// How long a value stays in the cache at most; whole seconds, one second to a year.
     pub cache_ttl: Duration,
-    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one.
-    pub resp_addr: String,
+    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one. At least one of this
+    /// and `resp_tls_addr` is there.
+    pub resp_addr: Option<String>,
+    /// Where Redis clients connect with TLS, as `resp_addr`.
+    pub resp_tls_addr: Option<String>,
     /// Where HTTP clients connect, as `resp_addr`.
-    pub http_addr: String,
+    pub http_addr: Option<String>,
+    /// Where HTTP clients connect with TLS, as `resp_addr`.
+    pub http_tls_addr: Option<String>,
+    /// What the ports with TLS are made from; there if one of them is.
+    pub tls: Option<ServerFiles>,
     /// The directory of the embedded shards.
     pub data_dir: PathBuf,
     /// Bytes of the largest value; 1 to 512 MiB.
@@ -150,13 +161,17 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
     fn config(&mut self) -> Config {
         let data_dir = PathBuf::from(self.text(&DATA_DIR));
         let (shards, embedded) = self.shards(&data_dir);
-        let cache = self
-            .parsed(&REDIS_URL, targets::cache_target)
-            .unwrap_or(CacheTarget::Memory);
+        let cache = self.cache();
         let (db_pool_min_size, db_pool_max_size) = self.pool_sizes();
         let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
-        let (resp_addr, http_addr) = self.addresses();
+        let Addresses {
+            resp,
+            resp_tls,
+            http,
+            http_tls,
+        } = self.addresses();
+        let tls = self.server_files(resp_tls.is_some() || http_tls.is_some());
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -165,8 +180,11 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_pool_min_size,
             db_pool_max_size,
             cache_ttl,
-            resp_addr,
-            http_addr,
+            resp_addr: resp,
+            resp_tls_addr: resp_tls,
+            http_addr: http,
+            http_tls_addr: http_tls,
+            tls,
             data_dir,
             max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
@@ -272,17 +290,40 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         (min.unwrap_or_default(), max.unwrap_or_default())
     }
 
-    fn addresses(&mut self) -> (String, String) {
-        let resp = self.parsed(&RESP_ADDR, address).unwrap_or_default();
-        let http = self.parsed(&HTTP_ADDR, address).unwrap_or_default();
-        if !resp.is_empty() && resp == http && !resp.ends_with(":0") {
-            let problem = format!(
-                "`{http}` is also {}; give each a port of its own",
-                RESP_ADDR.name
-            );
-            self.mistake(HTTP_ADDR.name, problem);
+    fn addresses(&mut self) -> Addresses {
+        let addresses = Addresses {
+            resp: self.parsed(&RESP_ADDR, address_or_off).flatten(),
+            resp_tls: self.parsed(&RESP_TLS_ADDR, address),
+            http: self.parsed(&HTTP_ADDR, address_or_off).flatten(),
+            http_tls: self.parsed(&HTTP_TLS_ADDR, address),
+        };
+        let is_off = |setting: &Setting| setting.value == OFF;
+        if self.layers.get(&RESP_ADDR).as_ref().is_some_and(is_off)
+            && self.layers.get(&RESP_TLS_ADDR).is_none()
+        {
+            let problem = format!("`{OFF}`, and {} is not set either", RESP_TLS_ADDR.name);
+            self.mistake(RESP_ADDR.name, problem);
         }
-        (resp, http)
+        let given = [
+            (&RESP_ADDR, &addresses.resp),
+            (&RESP_TLS_ADDR, &addresses.resp_tls),
+            (&HTTP_ADDR, &addresses.http),
+            (&HTTP_TLS_ADDR, &addresses.http_tls),
+        ];
+        for (at, (variable, address)) in given.iter().enumerate() {
+            let Some(address) = address else { continue };
+            let same = given[..at]
+                .iter()
+                .find(|(_, other)| other.as_ref() == Some(address) && !address.ends_with(":0"));
+            if let Some((other, _)) = same {
+                let problem = format!(
+                    "`{address}` is also {}; give each a port of its own",
+                    other.name
+                );
+                self.mistake(variable.name, problem);
+            }
+        }
+        addresses
     }
 
     fn milliseconds(&mut self, variable: &Variable) -> Duration {
@@ -365,6 +406,24 @@ fn gap_problem(missing: usize, present: usize) -> String {
         "is not set{others}, though {present_variable} is; shards are numbered from 0 without a gap: set it, or \
          renumber the others"
     )
+}
+
+/// Where each port listens.
+struct Addresses {
+    resp: Option<String>,
+    resp_tls: Option<String>,
+    http: Option<String>,
+    http_tls: Option<String>,
+}
+
+/// An address that is none: the port is not there.
+const OFF: &str = "off";
+
+fn address_or_off(setting: &Setting) -> Result<Option<String>, String> {
+    match setting.value.as_str() {
+        OFF => Ok(None),
+        _ => address(setting).map(Some),
+    }
 }
 
 fn address(setting: &Setting) -> Result<String, String> {

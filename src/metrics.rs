@@ -55,4 +55,7 @@ counters! {
     view_changes: "Changes of a shard's view of the cache, by whichever proxy";
     outside_writes: "Rows changed past the proxies whose cache entries were removed";
     expired_rows_removed: "Rows deleted by the sweeper because they had expired";
+    tls_connections: "Connections accepted with TLS, on both ports";
+    tls_refused: "Connections to the ports with TLS that ended in the handshake";
+    tls_refused_plain: "Those of them that did not speak TLS";
 }

@@ -39,13 +39,15 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisError, Script};
+use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisError, Script};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
+use self::server::Target;
 use self::settle::SETTLE_SCRIPT;
+use crate::tls::ClientTls;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
 
@@ -61,6 +63,8 @@ pub struct Settings {
     /// Tells the entries of this deployment from others in the same Redis. Not known before a shard
     /// has been reached; until then the cache is not used.
     pub namespace: Arc<OnceLock<String>>,
+    /// How connections are secured, for a URL that wants it.
+    pub tls: Option<ClientTls>,
 }
 
 /// The cache in Redis. See [`super`] for the steps.
@@ -69,7 +73,7 @@ pub struct RedisCache {
 }
 
 struct Shared {
-    client: Client,
+    target: Target,
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
@@ -105,16 +109,23 @@ impl RedisCache {
         stop: CancellationToken,
     ) -> Result<Self, String> {
         let unusable = |error: RedisError| format!("not a usable Redis URL: {}", error.category());
-        let target = url.into_connection_info().map_err(unusable)?;
-        let tcp = target.tcp_settings().clone().set_nodelay(true);
-        let target = target.set_tcp_settings(tcp);
-        let address = match target.addr() {
+        // The redis crate, which is built without TLS, reads the rest.
+        let (url, tls) = match url.strip_prefix("rediss://") {
+            Some(rest) => {
+                let tls = settings.tls.clone();
+                let tls = tls.ok_or("not a usable Redis URL: whom to trust is not said")?;
+                (format!("redis://{rest}"), Some(tls))
+            }
+            None => (url.to_owned(), None),
+        };
+        let info = url.into_connection_info().map_err(unusable)?;
+        let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
             ConnectionAddr::Unix(path) => path.display().to_string(),
-            _ => return Err("not a usable Redis URL: TLS is not built in".to_owned()),
+            _ => return Err("not a usable Redis URL: not an address".to_owned()),
         };
         let shared = Arc::new(Shared {
-            client: Client::open(target).map_err(unusable)?,
+            target: Target { info, tls },
             address,
             settings,
             workers,

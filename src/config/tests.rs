@@ -89,9 +89,11 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert_eq!((config.db_pool_min_size, config.db_pool_max_size), (2, 10));
     assert_eq!(config.cache_ttl, Duration::from_secs(300));
     assert_eq!(
-        (config.resp_addr.as_str(), config.http_addr.as_str()),
-        ("127.0.0.1:6379", "127.0.0.1:8004")
+        (config.resp_addr.as_deref(), config.http_addr.as_deref()),
+        (Some("127.0.0.1:6379"), Some("127.0.0.1:8004"))
     );
+    assert_eq!((config.resp_tls_addr, config.http_tls_addr), (None, None));
+    assert_eq!(config.tls, None);
     assert_eq!(
         (config.max_value_size, config.max_clients),
         (16 << 20, 10_000)
@@ -450,7 +452,7 @@ fn addresses_need_a_host_and_a_port() {
     ] {
         assert_eq!(
             env(&[("RESP_ADDR", address)]).load().unwrap().resp_addr,
-            address
+            Some(address.to_owned())
         );
     }
     assert_mistake(&[("RESP_ADDR", "localhost")], "RESP_ADDR", &["no port"]);
@@ -640,7 +642,8 @@ fn secrets_may_be_in_files_that_a_variable_or_a_flag_names() {
     assert_eq!(
         config.cache,
         CacheTarget::Redis {
-            url: SecretUrl::new("redis://:hunter2@cache:6379")
+            url: SecretUrl::new("redis://:hunter2@cache:6379"),
+            tls: None,
         }
     );
     assert_eq!(

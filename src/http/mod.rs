@@ -2,7 +2,7 @@
 //!
 //! One file an endpoint group: `data` writes and reads, `health`, `stats`, `metrics` for
 //! Prometheus, `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
-//! in, and how bytes go out. Every failure becomes an answer in `error`.
+//! in, and how bytes go out. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in `error`.
 
 mod body;
 mod data;
@@ -10,10 +10,11 @@ mod docs;
 mod error;
 mod health;
 mod metrics;
+mod patience;
+mod serve;
 mod stats;
 mod text;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,15 +22,13 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use serde::ser::{Serialize, Serializer};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::routing::ShardId;
 
 use error::ApiError;
+pub use serve::serve;
 
 /// The largest key and value that a write may carry, in bytes after decoding. The same as on the
 /// RESP port, so that what one port takes, the other takes too.
@@ -79,31 +78,6 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(api.clone(), count))
         .with_state(api)
-}
-
-/// Serves the side port until `shutdown`; then stops accepting, finishes the requests that have
-/// begun, and returns. How long that may take is the caller's decision.
-///
-/// # Errors
-///
-/// Those of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    limits: Limits,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    // From the runtime that made it to this one.
-    let listener = TcpListener::from_std(listener.into_std()?)?;
-    // An answer is one small write: Nagle's algorithm could only delay it.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set on an HTTP connection");
-        }
-    });
-    axum::serve(listener, router(engine, limits))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
 }
 
 /// Counts the requests that were answered, whatever the answer.

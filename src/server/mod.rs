@@ -26,12 +26,13 @@ mod together;
 mod transaction;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::resp::Limits;
+use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
 use clients::{Client, Clients};
@@ -81,7 +83,7 @@ pub struct Settings {
     pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
-    /// The port that INFO shows.
+    /// The port that INFO shows: as in Redis, that in the clear if there is one.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
     pub backend: String,
@@ -90,6 +92,9 @@ pub struct Settings {
 /// A pause after a failed accept. Usually file descriptors have run out, and it fails at once
 /// again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What a client is told that speaks in the clear to the port with TLS.
+const FOR_PLAIN: &[u8] = b"-ERR this port speaks TLS only\r\n";
 
 impl Server {
     /// A server that is not listening yet.
@@ -112,7 +117,7 @@ impl Server {
 
     /// Accepts connections until `stop` is cancelled, then waits until all of them have answered
     /// what they had read.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    pub async fn run(self: Arc<Self>, doors: Doors, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -120,13 +125,13 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
+                accepted = doors.accept() => accepted,
                 _ = second.tick() => {
                     self.each_second();
                     continue;
                 }
             };
-            let (stream, address) = match accepted {
+            let (knock, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -136,7 +141,7 @@ impl Server {
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.engine.metrics().connections_rejected.add(1);
-                connections.spawn(turn_away(stream));
+                connections.spawn(turn_away(knock));
                 continue;
             };
             let server = Arc::clone(&self);
@@ -144,13 +149,13 @@ impl Server {
             let stop = stop.child_token();
             let serving = async move {
                 let _place = place;
-                if let Err(error) = server.serve(stream, address, stop).await {
+                if let Err(error) = server.serve(knock, address, stop).await {
                     tracing::debug!(client = %address, %error, "connection ended");
                 }
             };
             connections.spawn_on(serving, self.workers.next());
         }
-        drop(listener);
+        drop(doors);
         connections.close();
         connections.wait().await;
         self.channels.stop();
@@ -177,15 +182,52 @@ impl Server {
 
     async fn serve(
         &self,
-        stream: TcpStream,
-        address: std::net::SocketAddr,
+        knock: Knock,
+        address: SocketAddr,
         stop: CancellationToken,
     ) -> io::Result<()> {
         // From the runtime of the listener to this one.
-        let stream = TcpStream::from_std(stream.into_std()?)?;
-        stream.set_nodelay(true)?;
+        let knock = knock.moved_here()?;
+        knock.stream().set_nodelay(true)?;
+        let local = knock.stream().local_addr()?;
+        match knock {
+            Knock::Plain(stream) => self.converse(stream, address, local, stop).await,
+            // Of its own memory: what TLS needs is several times a connection in the clear.
+            Knock::Tls(stream, tls) => {
+                Box::pin(async move {
+                    let accepted = tokio::select! {
+                        accepted = tls.accept(stream, FOR_PLAIN) => accepted,
+                        () = stop.cancelled() => return Ok(()),
+                    };
+                    let metrics = self.engine.metrics();
+                    match accepted {
+                        Ok(stream) => {
+                            metrics.tls_connections.add(1);
+                            self.converse(stream, address, local, stop).await
+                        }
+                        Err(reason) => {
+                            tls.note_refused(address, &reason);
+                            metrics.tls_refused.add(1);
+                            if let Refused::Plain = reason {
+                                metrics.tls_refused_plain.add(1);
+                            }
+                            Ok(())
+                        }
+                    }
+                })
+                .await
+            }
+        }
+    }
+
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        address: SocketAddr,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         self.engine.metrics().connections.add(1);
-        let local = stream.local_addr()?;
         let registration = self.clients.register(address, local);
         let client = Arc::clone(&registration.client);
         let served = connection::Connection::new(self, stream, registration)
@@ -201,7 +243,9 @@ fn spec_of(words: &[Bytes]) -> Option<&'static Spec> {
     words.first().and_then(|name| table::find(name))
 }
 
-async fn turn_away(stream: TcpStream) {
+async fn turn_away(knock: Knock) {
+    // Who waits for a handshake could not read it.
+    let Knock::Plain(stream) = knock else { return };
     let _ = stream.writable().await;
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
 }

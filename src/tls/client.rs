@@ -1,10 +1,14 @@
 //! The client's side: whom it trusts, and what it shows of itself.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::files::{self, TlsError};
 use super::provider;
@@ -62,7 +66,7 @@ impl ClientTls {
     /// # Errors
     ///
     /// What is wrong with which file.
-    pub fn config(&self) -> Result<ClientConfig, TlsError> {
+    fn config(&self) -> Result<ClientConfig, TlsError> {
         let (roots, trusted) = self.roots.load()?;
         let verifier = Verifier::new(self.verification, roots, trusted);
         let builder = ClientConfig::builder_with_provider(provider())
@@ -82,6 +86,31 @@ impl ClientTls {
         };
         config.enable_sni = self.sends_name;
         Ok(config)
+    }
+
+    /// Agrees on TLS with the server `host` at the other end of `stream`. The files are read first.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which file, or with the server.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        let config = self.read().await.map_err(io::Error::other)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// [`config`](ClientTls::config) on a thread that may wait: files may be on a disk that hangs.
+    pub(super) async fn read(&self) -> Result<ClientConfig, TlsError> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.config())
+            .await
+            .unwrap_or_else(|error| Err(TlsError::other(error.to_string())))
     }
 }
 

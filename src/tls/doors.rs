@@ -73,18 +73,20 @@ impl Doors {
 }
 
 impl Knock {
-    /// The stream on the runtime of the caller, from that of the listener; without Nagle's algorithm, since what is
-    /// written is written together.
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        match self {
+            Knock::Plain(stream) | Knock::Tls(stream, _) => stream,
+        }
+    }
+
+    /// The same on the runtime of the caller, from that of the listener.
     ///
     /// # Errors
     ///
     /// The system refuses.
     pub fn moved_here(self) -> io::Result<Self> {
-        let here = |stream: TcpStream| {
-            let stream = TcpStream::from_std(stream.into_std()?)?;
-            stream.set_nodelay(true)?;
-            io::Result::Ok(stream)
-        };
+        let here = |stream: TcpStream| TcpStream::from_std(stream.into_std()?);
         Ok(match self {
             Knock::Plain(stream) => Knock::Plain(here(stream)?),
             Knock::Tls(stream, tls) => Knock::Tls(here(stream)?, tls),

@@ -63,12 +63,7 @@ impl PostgresTls {
         &self,
         config: &Config,
     ) -> Result<(Client, Connection<Socket, TlsStream>), ConnectError> {
-        // Files may be on a disk that hangs; the caller's thread serves others.
-        let client = self.client.clone();
-        let mut tls = tokio::task::spawn_blocking(move || client.config())
-            .await
-            .unwrap_or_else(|error| Err(TlsError::other(error.to_string())))
-            .map_err(ConnectError::Files)?;
+        let mut tls = self.client.read().await.map_err(ConnectError::Files)?;
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
         let first = match connect(config, self.mode, tls.clone()).await {
             Err(error) if self.mode == SslMode::Prefer && may_work_without(&error) => error,

@@ -5,6 +5,7 @@
 mod commands;
 mod failure;
 mod logging;
+mod ports;
 mod serve;
 
 use std::path::Path;

@@ -18,11 +18,11 @@ use respgres::server::{self, Server};
 use respgres::shutdown::Signals;
 use respgres::workers::Workers;
 use respgres::{http, shard};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::ports::Ports;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -49,9 +49,7 @@ pub fn command() -> clap::Command {
 pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
-    // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr).await?;
+    let ports = Ports::open(config).await?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -62,7 +60,6 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let backend = describe(config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
-    let resp_addr = address(&resp)?;
     let server = Arc::new(Server::new(
         Arc::clone(&engine),
         server::Settings {
@@ -74,7 +71,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
-            port: resp_addr.port(),
+            port: ports.port,
             backend,
         },
         workers.clone(),
@@ -84,24 +81,28 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
-    let http_addr = address(&http)?;
+    let listening = ports.listening();
+    if let Some(tls) = ports.tls {
+        tasks.spawn(tls.watch(stop_work.clone()));
+    }
     let serving = {
         let http = http::serve(
-            http,
+            ports.http,
             Arc::clone(&engine),
             http_limits,
             stop_accepting.clone(),
         );
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(ports.resp, stop_accepting.clone());
         tokio::spawn(async move {
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
     wait_for_views(&engine).await;
-    tracing::info!("resp listening on {resp_addr}");
-    tracing::info!("http listening on {http_addr}");
+    for port in listening {
+        tracing::info!("{port}");
+    }
 
     let name = signals.next().await;
     tracing::info!("{name}: no new connections; answering what was read");
@@ -156,18 +157,6 @@ fn crash_points() -> CrashPoints {
     CrashPoints::default()
 }
 
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
-}
-
-fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, Failure> {
-    listener
-        .local_addr()
-        .map_err(|error| failure(format!("a listener has no address: {error}")))
-}
-
 async fn build(
     config: &Config,
     workers: &Workers,
@@ -195,11 +184,12 @@ async fn build(
         CacheTarget::Memory => {
             Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
         }
-        CacheTarget::Redis { url, .. } => {
+        CacheTarget::Redis { url, tls } => {
             let settings = cache::RedisSettings {
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                tls: tls.clone(),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)

@@ -84,6 +84,7 @@ impl Server {
             ttl: TTL,
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
+            tls: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod resp;
 mod scratch;
 mod shards;
 mod suite;
+mod tls_conn;
 mod tools;
 mod wait;
 
@@ -46,5 +47,6 @@ pub use resp::{Conn, NoReply, Reply, encode};
 pub use scratch::Scratch;
 pub use shards::{Shards, pg};
 pub(crate) use suite::{both_backends, with_reference};
-pub use tools::{redis_benchmark, redis_cli};
+pub use tls_conn::TlsConn;
+pub use tools::{Ran, curl, redis_benchmark, redis_cli, run_tool};
 pub use wait::{DEADLINE, eventually};
