@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks, from Debian 12's packages:
 # PostgreSQL 15's server, Redis 7 with its tools, curl, a C compiler (SQLite is built from source), hiredis, and Python
-# with venv, into which the other client libraries are installed.
+# with venv, into which the other client libraries are installed; and promtool, of Prometheus.
 # With --benchmarks also what the benchmarks need: pgbench, wrk, and twemproxy where it can be had.
+# With --packages also what builds and judges the Debian package: debhelper, lintian, systemd-analyze, strace.
 #
 # The tests start their own servers. The packages must therefore start none, now or at the next boot:
 # a Redis on 6379 would take the proxy's port.
@@ -16,10 +17,19 @@ die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 benchmarks=no
-if [ "${1-}" = --benchmarks ]; then
-    benchmarks=yes
+packages_too=no
+while :; do
+    case ${1-} in
+        --benchmarks) benchmarks=yes ;;
+        --packages) packages_too=yes ;;
+        *) break ;;
+    esac
     shift
-fi
+done
+
+# Its package has a server of 100 MB, with a service; only the program that checks is wanted.
+promtool=/usr/local/bin/promtool
+have_promtool() { have promtool || [ -x "$promtool" ]; }
 
 # The tests look in Debian's directory first, too: it is not in PATH.
 have_postgres() {
@@ -44,6 +54,13 @@ missing_packages() {
         [ -x /usr/lib/postgresql/15/bin/pgbench ] || have pgbench || packages+=(postgresql-15)
         have wrk || packages+=(wrk)
     fi
+    if [ "$packages_too" = yes ]; then
+        { have dh && have dpkg-buildpackage; } || packages+=(debhelper dpkg-dev)
+        have lintian || packages+=(lintian)
+        { have systemd-analyze && have systemd-sysusers; } || packages+=(systemd)
+        have strace || packages+=(strace)
+        have pgrep || packages+=(procps)
+    fi
     printf '%s\n' "${packages[@]}"
 }
 
@@ -58,6 +75,20 @@ clean_up() {
     rm -f "$no_cluster"
     rmdir --ignore-fail-on-non-empty "${no_cluster%/*}" || true
     if [ "$made_policy" = yes ]; then rm -f "$policy"; fi
+}
+
+# As root: takes promtool out of its package, which is not installed.
+extract_promtool() {
+    local directory
+    directory=$(mktemp -d)
+    # Each step only after the one before: an empty program would be taken for installed.
+    (
+        cd "$directory" &&
+            apt-get -o APT::Sandbox::User=root -q download prometheus &&
+            dpkg-deb --extract prometheus_*.deb . &&
+            install -m 755 -D usr/bin/promtool "$promtool"
+    ) || say "promtool can't be had"
+    rm -rf "$directory"
 }
 
 # As root: installs "$@" without letting a service start or a database cluster be made.
@@ -82,6 +113,7 @@ install_packages() {
     local -a apt=(apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -q)
     "${apt[@]}" update
     if [ $# -gt 0 ]; then "${apt[@]}" install -y --no-install-recommends "$@"; fi
+    if ! have_promtool; then extract_promtool; fi
     if missing_twemproxy; then
         "${apt[@]}" install -y --no-install-recommends nutcracker || say "nutcracker (twemproxy) can't be installed; it will not be measured"
     fi
@@ -102,17 +134,18 @@ fi
 mapfile -t packages <<<"$(missing_packages)"
 if [ -z "${packages[*]}" ]; then
     packages=()
-    missing_twemproxy || exit 0
+    if have_promtool && ! missing_twemproxy; then exit 0; fi
 fi
-say "missing: ${packages[*]}$(if missing_twemproxy; then echo ' nutcracker'; fi)"
-have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
+say "missing: ${packages[*]}$(if ! have_promtool; then echo ' promtool'; fi)$(if missing_twemproxy; then echo ' nutcracker'; fi)"
+have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, promtool, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
 as_root=(bash "$0")
 if [ "$benchmarks" = yes ]; then as_root+=(--benchmarks); fi
+if [ "$packages_too" = yes ]; then as_root+=(--packages); fi
 if [ "$(id -u)" -ne 0 ]; then
     if have sudo; then
         as_root=(sudo "${as_root[@]}")
-    elif [ ${#packages[@]} -gt 0 ]; then
-        die "root is needed, and there is no sudo. As root: apt-get install ${packages[*]}"
+    elif [ ${#packages[@]} -gt 0 ] || ! have_promtool; then
+        die "root is needed, and there is no sudo. As root: $0"
     else
         say "root is needed for nutcracker (twemproxy), and there is no sudo; it will not be measured"
         exit 0
@@ -126,3 +159,4 @@ mapfile -t packages <<<"$(missing_packages)"
 if [ -n "${packages[*]}" ]; then
     die "still missing after the installation: ${packages[*]}"
 fi
+have_promtool || die "promtool is still missing: apt-get has to reach Debian's package prometheus"

@@ -4,6 +4,7 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod changes;
 mod layers;
 mod mistake;
 mod postgres_tls;
@@ -13,6 +14,7 @@ mod targets;
 mod tls_files;
 mod variables;
 
+pub use changes::{Change, RELOADABLE};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
@@ -21,6 +23,7 @@ pub use variables::{
     DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
 };
 
+use changes::Given;
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -29,10 +32,10 @@ use std::thread;
 use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
-    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    HTTP_TLS_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS,
-    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
+    HTTP_ADDR, HTTP_TLS_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE,
+    NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR, REUSE_PORT,
+    RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 use crate::tls::ServerFiles;
@@ -68,6 +71,8 @@ pub struct Config {
     pub http_tls_addr: Option<String>,
     /// What the ports with TLS are made from; there if one of them is.
     pub tls: Option<ServerFiles>,
+    /// Whether other processes may listen on the same ports.
+    pub reuse_port: bool,
     /// The directory of the embedded shards.
     pub data_dir: PathBuf,
     /// Bytes of the largest value; 1 to 512 MiB.
@@ -90,6 +95,8 @@ pub struct Config {
     pub redis_timeout: Duration,
     /// How long draining may take after SIGTERM or Ctrl-C.
     pub shutdown_timeout: Duration,
+    /// How long connected clients are served on after SIGQUIT, if they are not quiet; up to a day.
+    pub drain_timeout: Duration,
     /// Whether keys of a shard that is down are answered from the cache.
     pub reads_when_shard_down: bool,
     /// The shape of the log.
@@ -98,6 +105,8 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
+    /// Every variable as it was given.
+    given: Given,
 }
 
 /// The shape of the log.
@@ -172,6 +181,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             http_tls,
         } = self.addresses();
         let tls = self.server_files(resp_tls.is_some() || http_tls.is_some());
+        let given = Given::new(&self.layers, &shards);
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -185,6 +195,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             http_addr: http,
             http_tls_addr: http_tls,
             tls,
+            reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
             max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
@@ -198,12 +209,14 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             queue_wait_max: self.milliseconds(&MAX_QUEUE_WAIT_MS),
             redis_timeout: self.milliseconds(&REDIS_TIMEOUT_MS),
             shutdown_timeout: self.milliseconds(&SHUTDOWN_TIMEOUT_MS),
+            drain_timeout: self.milliseconds(&DRAIN_TIMEOUT_MS),
             reads_when_shard_down: self
                 .parsed(&READS_WHEN_SHARD_DOWN, reads_when_shard_down)
                 .unwrap_or_default(),
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
+            given,
         }
     }
 

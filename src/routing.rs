@@ -19,6 +19,14 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// The scheme of a deployment with hash tags, or without.
+    pub const fn of(hash_tags: bool) -> Self {
+        match hash_tags {
+            true => Scheme::HashTags,
+            false => Scheme::WholeKey,
+        }
+    }
+
     /// The name of the rule, as the shards store it in their identity.
     pub const fn name(self) -> &'static str {
         match self {

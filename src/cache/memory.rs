@@ -16,6 +16,7 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
+use crate::adjustable::Time;
 use crate::cache::entry::Cached;
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token};
 use crate::command::{Row, Stamp};
@@ -120,7 +121,7 @@ impl Weighter<Name, Entry> for Bytesize {
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     entries: Arc<Cache<Name, Entry, Bytesize>>,
-    ttl: Duration,
+    ttl: Time,
     /// Kept for who waits for a change, which never comes.
     sights: Arc<watch::Sender<Sight>>,
 }
@@ -155,7 +156,7 @@ impl MemoryCache {
         };
         Self {
             entries: Arc::new(entries),
-            ttl,
+            ttl: Time::new(ttl),
             sights: Arc::new(watch::Sender::new(sight)),
         }
     }
@@ -228,14 +229,15 @@ impl MemoryCache {
         }
     }
 
-    /// FILL or SEEN for each sighting.
-    pub fn settle(&self, sightings: &[Sighting]) {
-        for sighting in sightings {
-            self.settle_one(sighting);
-        }
+    /// FILL or SEEN for each sighting. Returns how many were filled.
+    pub fn settle(&self, sightings: &[Sighting]) -> usize {
+        let filled = sightings
+            .iter()
+            .filter(|sighting| self.settle_one(sighting));
+        filled.count()
     }
 
-    fn settle_one(&self, sighting: &Sighting) {
+    fn settle_one(&self, sighting: &Sighting) -> bool {
         let seen = sighting.row.as_ref().map_or(Stamp::ABSENT, |row| row.stamp);
         // Copied before anyone may have to wait for it.
         let value = sighting.token.and_then(|_| self.value_of(sighting));
@@ -268,15 +270,20 @@ impl MemoryCache {
         {
             // Not in place of the lease, under `entry()`: only this makes room by evicting others.
             // Fails if a FIN came in between.
-            let _ = place.insert(value);
+            return place.insert(value).is_ok();
         }
+        false
+    }
+
+    /// Changes how long what is filled from now on lives at most.
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.ttl.set(ttl);
     }
 
     /// The value to fill in; `None` if it is over already.
     fn value_of(&self, sighting: &Sighting) -> Option<Entry> {
-        let lifetime = sighting
-            .time_left
-            .map_or(self.ttl, |left| left.min(self.ttl));
+        let ttl = self.ttl.get();
+        let lifetime = sighting.time_left.map_or(ttl, |left| left.min(ttl));
         if lifetime.is_zero() {
             return None;
         }
@@ -305,6 +312,11 @@ impl MemoryCache {
     /// lost without need does no harm.
     pub fn clear(&self) {
         self.entries.clear();
+    }
+
+    /// The bytes that the entries take, with what each costs besides.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weight()
     }
 
     /// Entries, some of which may be past their deadline.

@@ -136,6 +136,14 @@ impl Cache {
         }
     }
 
+    /// Changes how long what is filled from now on may live.
+    pub fn set_ttl(&self, ttl: Duration) {
+        match self {
+            Cache::Memory(cache) => cache.set_ttl(ttl),
+            Cache::Redis(cache) => cache.set_ttl(ttl),
+        }
+    }
+
     /// Entries in the cache, those of other users of the same Redis included; 0 if it is not
     /// reached.
     pub async fn entry_count(&self) -> u64 {

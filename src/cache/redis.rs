@@ -47,6 +47,8 @@ use tokio_util::task::TaskTracker;
 use self::generation::Generation;
 use self::server::Target;
 use self::settle::SETTLE_SCRIPT;
+use crate::adjustable::Time;
+use crate::metrics::Metrics;
 use crate::tls::ClientTls;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub namespace: Arc<OnceLock<String>>,
     /// How connections are secured, for a URL that wants it.
     pub tls: Option<ClientTls>,
+    /// Where it is counted how long Redis takes.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The cache in Redis. See [`super`] for the steps.
@@ -77,6 +81,7 @@ struct Shared {
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
+    ttl: Time,
     workers: Workers,
     script: Script,
     /// The generation that serves.
@@ -127,6 +132,7 @@ impl RedisCache {
         let shared = Arc::new(Shared {
             target: Target { info, tls },
             address,
+            ttl: Time::new(settings.ttl),
             settings,
             workers,
             script: Script::new(SETTLE_SCRIPT),
@@ -165,6 +171,11 @@ impl RedisCache {
         let mut name = Vec::new();
         names::Names::new(namespace).write(&mut name, entry);
         String::from_utf8_lossy(&name).into_owned()
+    }
+
+    /// Changes how long what is filled from now on may live.
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.shared.ttl.set(ttl);
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.

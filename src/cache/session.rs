@@ -48,17 +48,14 @@ impl Session {
         }
     }
 
-    /// FILL or SEEN for each sighting.
+    /// FILL or SEEN for each sighting. Returns how many were filled.
     ///
     /// # Errors
     ///
     /// The session is over; it is not known what became of the entries.
-    pub async fn settle(&self, sightings: &[Sighting]) -> Result<(), Unavailable> {
+    pub async fn settle(&self, sightings: &[Sighting]) -> Result<usize, Unavailable> {
         match self {
-            Session::Memory(cache) => {
-                cache.settle(sightings);
-                Ok(())
-            }
+            Session::Memory(cache) => Ok(cache.settle(sightings)),
             Session::Redis(session) => session.settle(sightings).await,
         }
     }

@@ -361,6 +361,28 @@ pub const SHUTDOWN_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that answering what was read may take after SIGTERM or Ctrl-C",
 };
 
+/// How long clients are served on after SIGQUIT.
+pub const DRAIN_TIMEOUT_MS: Variable = Variable {
+    name: "DRAIN_TIMEOUT_MS",
+    flag: "drain-timeout-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("60000"),
+    bounds: Some(1..=86_400_000),
+    meaning: "Milliseconds that connected clients are served on at most after SIGQUIT, while they are \
+              not quiet",
+};
+
+/// Several processes on one port.
+pub const REUSE_PORT: Variable = Variable {
+    name: "REUSE_PORT",
+    flag: "reuse-port",
+    value_name: "HOW",
+    default: DefaultValue::Value("off"),
+    bounds: None,
+    meaning: "`on` lets several proxies of one user listen on the same ports (SO_REUSEPORT), as for an \
+              upgrade; only for proxies of one deployment, since clients get to any of them",
+};
+
 /// The shape of the log.
 pub const LOG_FORMAT: Variable = Variable {
     name: "LOG_FORMAT",
@@ -403,6 +425,7 @@ pub const VARIABLES: &[Variable] = &[
     TLS_KEY_FILE,
     TLS_CLIENT_CA_FILE,
     TLS_CLIENT_AUTH,
+    REUSE_PORT,
     DATA_DIR,
     MAX_VALUE_SIZE,
     MAX_CLIENTS,
@@ -414,6 +437,7 @@ pub const VARIABLES: &[Variable] = &[
     REDIS_TIMEOUT_MS,
     READS_WHEN_SHARD_DOWN,
     SHUTDOWN_TIMEOUT_MS,
+    DRAIN_TIMEOUT_MS,
     LOG_FORMAT,
     RUST_LOG,
 ];

@@ -21,7 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -31,12 +31,13 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::shard_cache::ShardCache;
-use super::write::{FIN_WAIT_MAX, unacknowledged};
+use super::write::{FIN_WAIT_MAX, Written, unacknowledged};
+use crate::adjustable::Size;
 use crate::command::operation::Access;
 use crate::command::{Operation, Outcome, Rows};
 use crate::crash_points::CrashPoints;
 use crate::error::{self, Error};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Spans};
 use crate::routing::ShardId;
 use crate::shard::{Branch, Decision, Gid, Shard, Shards, Verdict, WriteFailure};
 
@@ -58,7 +59,7 @@ pub(super) struct Across {
     pub(super) caches: Vec<Arc<ShardCache>>,
     /// Each holds a connection of every pool that it needs. The others are for everybody else.
     pub(super) turns: Semaphore,
-    pub(super) turns_max: usize,
+    pub(super) turns_max: Size,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: TaskTracker,
     pub(super) crash_points: CrashPoints,
@@ -67,21 +68,41 @@ pub(super) struct Across {
 /// The keys of each shard, with what has to be known of them.
 type ByShard = BTreeMap<ShardId, BTreeMap<Bytes, Access>>;
 
+/// How many may be under way at a time, with pools of so many connections.
+pub(super) fn turns(pool_max_size: usize) -> usize {
+    (pool_max_size / 2).max(1)
+}
+
 impl Across {
+    /// Follows a change of the pools. Those that are under way keep their turns.
+    pub(super) fn set_turns(&self, pool_max_size: usize) {
+        let (old, new) = (self.turns_max.get(), turns(pool_max_size));
+        let new = match new.checked_sub(old) {
+            Some(more) => {
+                self.turns.add_permits(more);
+                new
+            }
+            None => old - self.turns.forget_permits(old - new),
+        };
+        self.turns_max.set(new);
+    }
+
     /// Starts a transaction, which goes on whether or not anyone waits for it.
-    pub(super) fn start(
-        self: &Arc<Self>,
-        operation: Operation,
-    ) -> oneshot::Receiver<Result<Vec<Outcome>, Error>> {
+    pub(super) fn start(self: &Arc<Self>, operation: Operation) -> oneshot::Receiver<Written> {
         let (done, answer) = oneshot::channel();
         let across = Arc::clone(self);
         self.tasks.spawn(async move {
+            let began = Instant::now();
             let result = across.run(&operation).await;
+            let spans = Spans {
+                shard: began.elapsed(),
+                ..Spans::default()
+            };
             if result.is_err() {
                 across.metrics.shard_errors.add(1);
             }
             // A client that is gone no longer wants to know.
-            let _ = done.send(result.map(|outcome| vec![outcome]));
+            let _ = done.send((result.map(|outcome| vec![outcome]), spans));
         });
         answer
     }
@@ -107,7 +128,7 @@ impl Across {
                 shard: decider,
                 reason: format!(
                     "{} transactions over several shards are under way already",
-                    self.turns_max
+                    self.turns_max.get()
                 ),
             });
         };

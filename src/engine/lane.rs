@@ -14,14 +14,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Admission, WaitMax};
+use super::admission::Admission;
+use crate::adjustable::Time;
 use crate::error::Error;
 use crate::routing::ShardId;
 
@@ -30,8 +31,8 @@ pub(super) trait Item: Send + 'static {
     /// How much it adds to a batch: operations, and bytes.
     fn weight(&self) -> Weight;
 
-    /// Tells who waits for it that it was not begun.
-    fn refuse(self, error: Error);
+    /// When it was put into the lane.
+    fn since(&self) -> Instant;
 }
 
 /// The size of an item, and of a batch.
@@ -81,27 +82,23 @@ impl Purpose {
 
 /// A queue in front of some kind of flight.
 pub(super) struct Lane<T> {
-    queue: mpsc::Sender<Waiting<T>>,
+    queue: mpsc::Sender<T>,
     purpose: Purpose,
     queue_max: usize,
-}
-
-/// An item in the queue, and since when it waits.
-struct Waiting<T> {
-    item: T,
-    since: Instant,
 }
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
     /// everything in it has left.
+    /// When an item has waited for too long, `refuse` is to tell whoever waits for it.
     pub(super) fn start<F, Flight>(
         purpose: Purpose,
         bounds: Bounds,
-        wait_max: WaitMax,
+        wait_max: Time,
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
+        refuse: impl Fn(T, Error) + Send + 'static,
     ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
@@ -113,6 +110,7 @@ impl<T: Item> Lane<T> {
             waiting,
             left_over: None,
             admission: Admission::new(wait_max),
+            refuse: Box::new(refuse),
         };
         tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
         Self {
@@ -129,13 +127,12 @@ impl<T: Item> Lane<T> {
     ///
     /// There was no room for too long. The item is not taken, and dropped.
     pub(super) async fn submit(&self, item: T) -> Result<(), Error> {
-        let since = Instant::now();
-        let waiting = match self.queue.try_send(Waiting { item, since }) {
+        let item = match self.queue.try_send(item) {
             Ok(()) => return Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopping),
-            Err(mpsc::error::TrySendError::Full(waiting)) => waiting,
+            Err(mpsc::error::TrySendError::Full(item)) => item,
         };
-        match timeout(ROOM_WAIT_MAX, self.queue.send(waiting)).await {
+        match timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Error::Stopping),
             Err(_elapsed) => Err(self
@@ -148,37 +145,38 @@ impl<T: Item> Lane<T> {
 /// The lane's end of the queue.
 struct Queue<T> {
     purpose: Purpose,
-    waiting: mpsc::Receiver<Waiting<T>>,
+    waiting: mpsc::Receiver<T>,
     /// Looked at for the last batch, and too much for it.
-    left_over: Option<Waiting<T>>,
+    left_over: Option<T>,
     admission: Admission,
+    refuse: Box<dyn Fn(T, Error) + Send>,
 }
 
 impl<T: Item> Queue<T> {
     /// The next batch; waits for somebody to come. `None` when the lane has ended.
     async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
         let (first, oldest) = loop {
-            let waiting = match self.left_over.take() {
-                Some(waiting) => waiting,
+            let item = match self.left_over.take() {
+                Some(item) => item,
                 None => self.waiting.recv().await?,
             };
-            if let Some(admitted) = self.admit(waiting) {
+            if let Some(admitted) = self.admit(item) {
                 break admitted;
             }
         };
         let mut batch_weight = first.weight();
         let mut batch = vec![first];
-        while let Ok(waiting) = self.waiting.try_recv() {
-            let weight = waiting.item.weight();
+        while let Ok(item) = self.waiting.try_recv() {
+            let weight = item.weight();
             batch_weight.operations += weight.operations;
             batch_weight.bytes += weight.bytes;
             if batch_weight.operations > bounds.batch_operations_max
                 || batch_weight.bytes > bounds.batch_bytes_max
             {
-                self.left_over = Some(waiting);
+                self.left_over = Some(item);
                 break;
             }
-            batch.push(waiting.item);
+            batch.push(item);
         }
         let is_full = self.left_over.is_some();
         self.admission.depart(Instant::now(), oldest, is_full);
@@ -187,16 +185,17 @@ impl<T: Item> Queue<T> {
 
     /// The item and how long it has waited, unless that is too long at this moment. Those behind it have
     /// waited less.
-    fn admit(&self, Waiting { item, since }: Waiting<T>) -> Option<(T, Duration)> {
+    fn admit(&self, item: T) -> Option<(T, Duration)> {
         let now = Instant::now();
-        let waited = now.duration_since(since);
+        let waited = now.saturating_duration_since(item.since());
         let Some(bound) = self.admission.bound(now).filter(|bound| waited > *bound) else {
             return Some((item, waited));
         };
         let (waited, bound) = (waited.as_millis(), bound.as_millis());
-        item.refuse(self.purpose.busy(&format!(
+        let error = self.purpose.busy(&format!(
             "gets more than can be done, and this waited {waited} ms in it, of {bound} ms (see MAX_QUEUE_WAIT_MS)"
-        )));
+        ));
+        (self.refuse)(item, error);
         None
     }
 }
@@ -247,8 +246,8 @@ mod tests {
     };
 
     impl Item for Number {
-        fn refuse(self, error: Error) {
-            panic!("{} was refused: {error}", self.0);
+        fn since(&self) -> Instant {
+            Instant::now()
         }
 
         fn weight(&self) -> Weight {
@@ -283,7 +282,7 @@ mod tests {
         let lane = Lane::start(
             PURPOSE,
             bounds,
-            WaitMax::new(LONG),
+            Time::new(LONG),
             tasks,
             &Handle::current(),
             {
@@ -300,6 +299,7 @@ mod tests {
                     }
                 }
             },
+            |number, error| panic!("{} was refused: {error}", number.0),
         );
         (lane, batches, go, started)
     }

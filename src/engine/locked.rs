@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::write::{Refused, WriteItem, WritePath, fail};
+use super::write::{Refused, WriteItem, WritePath};
 use crate::error::Error;
 use crate::routing::ShardId;
 
@@ -113,7 +113,7 @@ impl WritePath {
         while !left.is_empty() {
             if begun.elapsed() >= AROUND_MAX {
                 self.metrics.shard_errors.add(1);
-                return fail(without_positions(left).1, &error);
+                return self.fail(without_positions(left).1, &error);
             }
             let mut keys: HashSet<Bytes> = locked.keys().cloned().collect();
             if was_refused {
@@ -128,7 +128,7 @@ impl WritePath {
                 Ok(found) => found.into_iter().collect(),
                 Err(error) => {
                     self.metrics.shard_errors.add(1);
-                    return fail(without_positions(left).1, &error);
+                    return self.fail(without_positions(left).1, &error);
                 }
             };
             let now = Instant::now();
@@ -171,7 +171,7 @@ impl WritePath {
         let (refused, rest): (Vec<I>, Vec<I>) = batch
             .into_iter()
             .partition(|item| needs_any(item.item(), locked));
-        fail(refused.into_iter().map(AsItem::into_item).collect(), &error);
+        self.fail(refused.into_iter().map(AsItem::into_item).collect(), &error);
         rest
     }
 }
@@ -263,10 +263,8 @@ mod tests {
 
     fn item(keys: &[&'static str]) -> WriteItem {
         let keys = keys.iter().map(|key| Bytes::from_static(key.as_bytes()));
-        WriteItem {
-            operations: smallvec![Operation::Many(Box::new(Many::Delete(keys.collect())))],
-            done: oneshot::channel().0,
-        }
+        let operations = smallvec![Operation::Many(Box::new(Many::Delete(keys.collect())))];
+        WriteItem::new(operations, Instant::now(), oneshot::channel().0)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Where a read begins: what the cache has is answered, the rest goes into the lanes of misses.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -7,32 +9,55 @@ use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
 use super::read::{self, Miss};
-use super::{Engine, Found, KEYS_AT_A_STRETCH, submit};
+use super::{Engine, Found, KEYS_AT_A_STRETCH, outcome_of, submit};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
+use crate::metrics::Spans;
 use crate::routing::ShardId;
 use crate::view::{Instance, View};
 
 impl Engine {
     /// Reads keys, in order: from the cache in one round trip, what is missing from the shards. What
-    /// each key's read found is appended to `found`.
-    pub async fn read(&self, keys: &[Bytes], found: &mut Vec<Result<Found, Error>>) {
+    /// each key's read found is appended to `found`. Returns what it took, for the key that took longest.
+    pub async fn read(&self, keys: &[Bytes], found: &mut Vec<Result<Found, Error>>) -> Spans {
         let first = found.len();
-        let missing = self.look_up(keys, found).await;
+        let began = BootInstant::now();
+        let missing = self.look_up(keys, found, began).await;
+        let looked_up = Spans {
+            cache: BootInstant::now().since(began),
+            ..Spans::default()
+        };
         let (all, misses) = (keys.len() as u64, missing.len() as u64);
-        self.metrics.cache_hits.add(all - misses);
+        if all > misses {
+            self.metrics.cache_hits.add(all - misses);
+        }
+        if misses == 0 {
+            return looked_up;
+        }
         self.metrics.cache_misses.add(misses);
+        let since = Instant::now();
+        let mut longest = Spans::default();
         // All are on their way before the first is waited for.
         let mut waiting: SmallVec<[_; 1]> = SmallVec::with_capacity(missing.len());
         for Missing { position, shard } in missing {
-            waiting.push((position, self.submit_read(shard, &keys[position]).await));
+            waiting.push((
+                position,
+                self.submit_read(shard, &keys[position], since).await,
+            ));
         }
         for (position, answer) in waiting {
             found[first + position] = match answer {
-                Ok(answer) => answer.await.unwrap_or(Err(Error::Stopping)),
+                Ok(answer) => match answer.await {
+                    Ok((result, spans)) => {
+                        longest = longest.or_longer(spans);
+                        result
+                    }
+                    Err(_) => Err(Error::Stopping),
+                },
                 Err(error) => Err(error),
             };
         }
+        looked_up.then(longest)
     }
 
     /// Appends what the cache has of each key. Returns the keys of which it has nothing that can be
@@ -41,12 +66,12 @@ impl Engine {
         &self,
         keys: &[Bytes],
         found: &mut Vec<Result<Found, Error>>,
+        now: BootInstant,
     ) -> SmallVec<[Missing; 1]> {
         let mut missing = SmallVec::new();
         let mut asked: SmallVec<[Missing; 1]> = SmallVec::with_capacity(keys.len());
         let mut entries: SmallVec<[EntryKey; 1]> = SmallVec::with_capacity(keys.len());
         let mut session: Option<(Instance, Session)> = None;
-        let now = BootInstant::now();
         let first = found.len();
         for (position, key) in keys.iter().enumerate() {
             found.push(Err(Error::Stopping));
@@ -112,12 +137,17 @@ impl Engine {
         &self,
         shard: ShardId,
         key: &Bytes,
-    ) -> Result<oneshot::Receiver<Result<Found, Error>>, Error> {
+        since: Instant,
+    ) -> Result<oneshot::Receiver<read::Answer>, Error> {
         let (done, answer) = oneshot::channel();
         let key = key.clone();
-        let miss = Miss { key, done };
-        submit(&self.reads, shard, miss).await?;
-        Ok(answer)
+        let miss = Miss { key, since, done };
+        let taken = submit(&self.reads, shard, miss).await;
+        if let Err(error) = &taken {
+            let figures = &self.metrics.shard(shard.index()).reads;
+            figures.ended(outcome_of(error), 1);
+        }
+        taken.map(|()| answer)
     }
 }
 

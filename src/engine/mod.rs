@@ -12,6 +12,7 @@ mod lease;
 mod locked;
 mod look_up;
 mod members;
+mod overview;
 mod read;
 mod recover;
 mod scan;
@@ -21,7 +22,7 @@ mod supervise;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
@@ -29,22 +30,24 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
+use crate::adjustable::Time;
 use crate::cache::Cache;
 use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::routing::ShardId;
 use crate::shard::{Expiring, Shards};
 
 use across::Across;
-use admission::WaitMax;
 use clock::ShardClock;
 use lane::{Bounds, Lane};
+use overview::Watched;
 use read::Miss;
 use shard_cache::{Place, ShardCache};
 use write::{Part, WriteItem};
 
+pub use overview::{Overview, Readiness, ShardOverview};
 pub use scan::{Cursor, Page};
 pub use start::Keepers;
 pub use write::Ticket;
@@ -129,13 +132,25 @@ pub struct Engine {
     writes: Vec<Lane<WriteItem>>,
     across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
-    queue_wait_max: WaitMax,
+    queue_wait_max: Time,
+    watched: Watched,
 }
 
 /// What stands in front of one shard.
 struct Front {
     clock: Arc<ShardClock>,
     cache: Arc<ShardCache>,
+}
+
+impl Front {
+    /// Why the shard is down, if it is.
+    fn state(&self) -> Result<(), String> {
+        self.cache.shard.state()?;
+        if self.cache.lease.is_lost() {
+            return Err("its view of the cache can't be read".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Engine {
@@ -159,6 +174,19 @@ impl Engine {
         self.queue_wait_max.set(bound);
     }
 
+    /// Changes how long a value that is cached from now on stays at most.
+    pub fn set_cache_ttl(&self, ttl: Duration) {
+        self.cache.set_ttl(ttl);
+    }
+
+    /// Changes how many connections there are to each shard, at least and at most.
+    pub fn set_pool_sizes(&self, min: usize, max: usize) {
+        self.across.set_turns(max);
+        for shard in self.shards.all() {
+            shard.set_pool_size(min, max);
+        }
+    }
+
     /// The counters of this process.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -179,7 +207,8 @@ impl Engine {
     /// that order on each key. Operations on one shard commit together.
     ///
     /// Once this has returned, the write is done whether or not anyone waits for it.
-    pub async fn submit(&self, operations: Vec<Operation>) -> Ticket {
+    /// `since` is when the client's command was there, for how long it waits.
+    pub async fn submit(&self, operations: Vec<Operation>, since: Instant) -> Ticket {
         let count = operations.len();
         let mut operations = operations;
         if let [Operation::Many(many)] = &operations[..]
@@ -220,8 +249,13 @@ impl Engine {
         } in parts
         {
             let (done, answer) = oneshot::channel();
-            let item = WriteItem { operations, done };
+            let count = operations.len();
+            let item = WriteItem::new(operations, since, done);
             let taken = submit(&self.writes, shard, item).await;
+            if let Err(error) = &taken {
+                let figures = &self.metrics.shard(shard.index()).writes;
+                figures.ended(outcome_of(error), count);
+            }
             submitted.push(Part {
                 shard,
                 positions,
@@ -298,7 +332,8 @@ impl Engine {
     /// As [`Ticket::wait`].
     pub async fn write(&self, key: Bytes, mutation: Mutation) -> Result<Vec<Outcome>, Error> {
         let operation = Operation::One(key, mutation);
-        self.submit(vec![operation]).await.wait().await
+        let ticket = self.submit(vec![operation], Instant::now()).await;
+        ticket.wait().await.0
     }
 
     /// Deletes every key on every shard at once, then everything in the cache.
@@ -361,15 +396,8 @@ impl Engine {
 
     /// What is up and what is down, as far as is known at this moment.
     pub fn health(&self) -> Health {
-        let state = |front: &Front| {
-            front.cache.shard.state()?;
-            if front.cache.lease.is_lost() {
-                return Err("its view of the cache can't be read".to_owned());
-            }
-            Ok(())
-        };
         Health {
-            shards: self.fronts.iter().map(state).collect(),
+            shards: self.fronts.iter().map(Front::state).collect(),
             cache_available: self.is_cache_in_use(),
         }
     }
@@ -404,7 +432,7 @@ impl Engine {
                 .shards
                 .all()
                 .iter()
-                .map(|shard| shard.pool_size())
+                .map(|shard| shard.pool().size)
                 .collect(),
             distribution,
         }
@@ -424,6 +452,16 @@ struct OneShard {
     shard: ShardId,
     positions: SmallVec<[usize; 1]>,
     operations: SmallVec<[Operation; 1]>,
+}
+
+/// How an operation that failed is counted.
+fn outcome_of(error: &Error) -> metrics::Outcome {
+    match error {
+        Error::ShardDown { .. } | Error::Stopping => metrics::Outcome::Down,
+        Error::ShardRefused { .. } | Error::CrossShard { .. } => metrics::Outcome::Refused,
+        Error::OutcomeUnknown { .. } | Error::Partial { .. } => metrics::Outcome::Unknown,
+        Error::Busy { .. } => metrics::Outcome::Busy,
+    }
 }
 
 async fn submit<T: lane::Item>(lanes: &[Lane<T>], shard: ShardId, item: T) -> Result<(), Error> {

@@ -21,17 +21,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Found;
 use super::boot_clock::BootInstant;
 use super::clock::ShardClock;
 use super::lane::{Item, Weight};
 use super::locked;
 use super::shard_cache::{Place, ShardCache};
+use super::{Found, outcome_of};
 use crate::cache::{Cached, Lease, Session, Sighting, Token};
 use crate::command::Row;
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, Spans};
 use crate::shard::{Reading, Shard};
 
 /// How long a flight may take, all its attempts together. A change of view takes some 1.5 s.
@@ -43,8 +43,13 @@ const ATTEMPTS_MIN: u32 = 3;
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
     pub(super) key: Bytes,
-    pub(super) done: oneshot::Sender<Result<Found, Error>>,
+    /// When it was put into the lane.
+    pub(super) since: Instant,
+    pub(super) done: oneshot::Sender<Answer>,
 }
+
+/// What was found for a miss, and what that took.
+pub(super) type Answer = (Result<Found, Error>, Spans);
 
 impl Item for Miss {
     fn weight(&self) -> Weight {
@@ -54,8 +59,8 @@ impl Item for Miss {
         }
     }
 
-    fn refuse(self, error: Error) {
-        let _ = self.done.send(Err(error));
+    fn since(&self) -> Instant {
+        self.since
     }
 }
 
@@ -87,11 +92,22 @@ struct StartOver;
 impl ReadPath {
     /// One flight: answers every miss.
     pub(super) async fn fly(self: Arc<Self>, misses: Vec<Miss>) {
-        let mut waiting = Waiting::default();
-        for miss in misses {
-            waiting.0.entry(miss.key).or_default().push(miss.done);
-        }
         let departure = Instant::now();
+        let figures = &self.metrics.shard(self.shard.id().index()).reads;
+        let mut waiting = Waiting {
+            by_key: HashMap::with_capacity(misses.len()),
+            spent: Spans::default(),
+            figures,
+        };
+        for miss in misses {
+            let queued = departure.saturating_duration_since(miss.since);
+            figures.queued.note_time(queued);
+            let waiter = Waiter {
+                queued,
+                done: miss.done,
+            };
+            waiting.by_key.entry(miss.key).or_default().push(waiter);
+        }
         for attempt in 1_u32.. {
             // Taken after everybody is on board: nobody joins a flight of a view that was over.
             let place = match self.cache.place_in_time().await {
@@ -111,9 +127,20 @@ impl ReadPath {
         }
     }
 
+    /// Tells whoever waits for a miss that it was not begun.
+    pub(super) fn refuse(&self, miss: Miss, error: Error) {
+        let figures = &self.metrics.shard(self.shard.id().index()).reads;
+        figures.ended(outcome_of(&error), 1);
+        let spans = Spans {
+            queue: miss.since.elapsed(),
+            ..Spans::default()
+        };
+        let _ = miss.done.send((Err(error), spans));
+    }
+
     /// Reads what is waiting, in the view of `place`, and answers it.
-    async fn attempt(&self, place: &Place, waiting: &mut Waiting) -> Result<(), StartOver> {
-        let mut keys: Vec<Bytes> = waiting.0.keys().cloned().collect();
+    async fn attempt(&self, place: &Place, waiting: &mut Waiting<'_>) -> Result<(), StartOver> {
+        let mut keys: Vec<Bytes> = waiting.by_key.keys().cloned().collect();
         let mut tokens = Vec::new();
         if let Some(session) = place.session() {
             (keys, tokens) = self.lease(place, session, keys, waiting).await?;
@@ -125,7 +152,12 @@ impl ReadPath {
         self.crash_points.pass("read:leaving");
         let asked = BootInstant::now();
         self.metrics.shard_read_batches.add(1);
-        let reading = match self.shard.read(&keys).await {
+        waiting.figures.batches.note_size(keys.len());
+        let reading = self.shard.read(&keys).await;
+        let took = BootInstant::now().since(asked);
+        waiting.figures.statements.note_time(took);
+        waiting.spent.shard += took;
+        let reading = match reading {
             Ok(reading) => reading,
             Err(error) => {
                 self.metrics.shard_errors.add(1);
@@ -147,8 +179,11 @@ impl ReadPath {
         }
         if let Some(session) = place.session() {
             let sightings = self.sightings(place, &keys, tokens, &reading, asked);
+            let began = Instant::now();
             let settled = session.settle(&sightings).await;
-            settled.map_err(|_unavailable| StartOver)?;
+            waiting.spent.cache += began.elapsed();
+            let fills = settled.map_err(|_unavailable| StartOver)?;
+            self.note_fills(&sightings, fills);
             self.crash_points.pass("read:filled");
         }
         for (key, row) in keys.iter().zip(reading.rows) {
@@ -165,14 +200,16 @@ impl ReadPath {
         place: &Place,
         session: &Session,
         keys: Vec<Bytes>,
-        waiting: &mut Waiting,
+        waiting: &mut Waiting<'_>,
     ) -> Result<(Vec<Bytes>, Vec<Option<Token>>), StartOver> {
         let token = Token::draw();
         let entries: Vec<_> = keys
             .iter()
             .map(|key| self.cache.entry(place, key))
             .collect();
+        let began = Instant::now();
         let leases = session.lease(&entries, token).await;
+        waiting.spent.cache += began.elapsed();
         let leases = leases.map_err(|_unavailable| StartOver)?;
         let mut to_read = Vec::with_capacity(keys.len());
         let mut tokens = Vec::with_capacity(keys.len());
@@ -193,6 +230,18 @@ impl ReadPath {
             tokens.push(granted);
         }
         Ok((to_read, tokens))
+    }
+
+    fn note_fills(&self, sightings: &[Sighting], fills: usize) {
+        let leased = sightings.iter().filter(|sighting| sighting.token.is_some());
+        let leased = leased.count();
+        let figures = self.metrics.shard(self.shard.id().index());
+        figures.fills.add(fills as u64);
+        figures
+            .fills_refused
+            .add(leased.saturating_sub(fills) as u64);
+        let others = sightings.len() - leased;
+        figures.fills_left_to_others.add(others as u64);
     }
 
     fn sightings(
@@ -225,20 +274,41 @@ impl ReadPath {
 }
 
 /// Who waits for each key of a flight.
-#[derive(Default)]
-struct Waiting(HashMap<Bytes, Vec<oneshot::Sender<Result<Found, Error>>>>);
+struct Waiting<'a> {
+    by_key: HashMap<Bytes, Vec<Waiter>>,
+    /// What the flight has taken so far.
+    spent: Spans,
+    figures: &'a metrics::Operations,
+}
 
-impl Waiting {
+struct Waiter {
+    queued: Duration,
+    done: oneshot::Sender<Answer>,
+}
+
+impl Waiting<'_> {
     fn answer(&mut self, key: &Bytes, result: &Result<Found, Error>) {
-        for done in self.0.remove(key).unwrap_or_default() {
-            // A client that is gone no longer wants to know.
-            let _ = done.send(result.clone());
-        }
+        let waiters = self.by_key.remove(key).unwrap_or_default();
+        self.tell(waiters, result);
     }
 
     fn answer_all(&mut self, error: &Error) {
-        for done in self.0.drain().flat_map(|(_, waiting)| waiting) {
-            let _ = done.send(Err(error.clone()));
+        let waiters = self.by_key.drain().flat_map(|(_, waiters)| waiters);
+        let waiters = waiters.collect();
+        self.tell(waiters, &Err(error.clone()));
+    }
+
+    fn tell(&self, waiters: Vec<Waiter>, result: &Result<Found, Error>) {
+        let outcome = result.as_ref().err();
+        let outcome = outcome.map_or(metrics::Outcome::Ok, outcome_of);
+        self.figures.ended(outcome, waiters.len());
+        for Waiter { queued, done } in waiters {
+            let spans = Spans {
+                queue: queued,
+                ..self.spent
+            };
+            // A client that is gone no longer wants to know.
+            let _ = done.send((result.clone(), spans));
         }
     }
 }

@@ -7,19 +7,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::across::Across;
-use super::admission::WaitMax;
+use super::across::{self, Across};
 use super::drain::Drain;
 use super::keeper::Keeper;
 use super::lane::{Lane, Purpose};
 use super::lease::ViewLease;
 use super::locked::LockedKeys;
+use super::overview::Watched;
 use super::read::ReadPath;
 use super::recover::Recovery;
 use super::shard_cache::ShardCache;
 use super::supervise;
 use super::write::WritePath;
 use super::{Engine, Front, READS, Settings, WRITES};
+use crate::adjustable::{Size, Time};
 use crate::cache::Cache;
 use crate::metrics::Metrics;
 use crate::shard::{Shard, Shards};
@@ -67,7 +68,7 @@ impl Engine {
             }),
         };
         let fronts: Vec<Front> = shards.all().iter().map(front).collect();
-        let turns_max = (shards.pool_max_size() / 2).max(1);
+        let turns_max = across::turns(shards.pool_max_size());
         let across = Arc::new(Across {
             shards: Arc::clone(&shards),
             caches: fronts
@@ -75,7 +76,7 @@ impl Engine {
                 .map(|front| Arc::clone(&front.cache))
                 .collect(),
             turns: Semaphore::new(turns_max),
-            turns_max,
+            turns_max: Size::new(turns_max),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             crash_points: settings.crash_points.clone(),
@@ -84,13 +85,14 @@ impl Engine {
             shards: Arc::clone(&shards),
             cache,
             metrics,
-            queue_wait_max: WaitMax::new(settings.queue_wait_max),
+            queue_wait_max: Time::new(settings.queue_wait_max),
             settings,
             tasks: tasks.clone(),
             fronts,
             across,
             writes: Vec::new(),
             reads: Vec::new(),
+            watched: Watched::default(),
         };
         let keepers = Keepers {
             tasks: TaskTracker::new(),
@@ -137,7 +139,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&write_path).fly(batch),
+            {
+                let path = Arc::clone(&write_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |item, error| write_path.fail(vec![item], &error),
         ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
@@ -152,7 +158,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&read_path).fly(batch),
+            {
+                let path = Arc::clone(&read_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |miss, error| read_path.refuse(miss, error),
         ));
         supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {

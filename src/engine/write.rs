@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -21,11 +21,12 @@ use tokio_util::task::TaskTracker;
 
 use super::lane::{Item, Weight};
 use super::locked::LockedKeys;
+use super::outcome_of;
 use super::shard_cache::ShardCache;
 use crate::command::{Operation, Outcome};
 use crate::crash_points::CrashPoints;
 use crate::error::{self, Error};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, Spans};
 use crate::routing::ShardId;
 use crate::shard::{Shard, WriteFailure};
 
@@ -36,7 +37,26 @@ pub(super) const FIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Operations of one command on one shard. They commit together.
 pub(super) struct WriteItem {
     pub(super) operations: SmallVec<[Operation; 1]>,
+    times: Times,
     pub(super) done: Answer,
+}
+
+/// When the client's command was there, and when its batch left the lane.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    since: Instant,
+    left: Instant,
+}
+
+impl WriteItem {
+    pub(super) fn new(operations: SmallVec<[Operation; 1]>, since: Instant, done: Answer) -> Self {
+        let times = Times { since, left: since };
+        Self {
+            operations,
+            times,
+            done,
+        }
+    }
 }
 
 impl Item for WriteItem {
@@ -53,8 +73,8 @@ impl Item for WriteItem {
         weight
     }
 
-    fn refuse(self, error: Error) {
-        let _ = self.done.send(Err(error));
+    fn since(&self) -> Instant {
+        self.times.since
     }
 }
 
@@ -71,10 +91,16 @@ pub(super) struct WritePath {
 impl WritePath {
     /// One flight: commits the batch, and acknowledges it after its FIN. The next batch waits for
     /// that too: meanwhile it grows, and a commit costs PostgreSQL ten times what a row in it does.
-    pub(super) async fn fly(self: Arc<Self>, batch: Vec<WriteItem>) {
+    pub(super) async fn fly(self: Arc<Self>, mut batch: Vec<WriteItem>) {
+        let left = Instant::now();
+        for item in &mut batch {
+            item.times.left = left;
+            let queued = left.saturating_duration_since(item.times.since);
+            self.figures().queued.note_time(queued);
+        }
         // What could not be acknowledged is not begun.
         if let Err(error) = self.cache.place_in_time().await {
-            return fail(batch, &error);
+            return self.fail(batch, &error);
         }
         let batch = self.without_locked(batch).await;
         if batch.is_empty() {
@@ -85,19 +111,38 @@ impl WritePath {
         }
     }
 
+    fn figures(&self) -> &metrics::Operations {
+        &self.metrics.shard(self.shard.id().index()).writes
+    }
+
+    /// Tells all that nothing was done.
+    pub(super) fn fail(&self, batch: Vec<WriteItem>, error: &Error) {
+        let waiting = batch
+            .into_iter()
+            .map(|item| (item.operations.len(), item.times, item.done))
+            .collect();
+        Waiting(waiting).fail(self.figures(), error);
+    }
+
     /// Commits the batch as one and acknowledges it, or tells the clients why not; only if a lock was
     /// not granted it is given back.
     pub(super) async fn commit(self: &Arc<Self>, batch: Vec<WriteItem>) -> Result<(), Refused> {
         let mut operations = Vec::with_capacity(batch.len());
         let mut waiting = Waiting(Vec::with_capacity(batch.len()));
         for item in batch {
-            waiting.0.push((item.operations.len(), item.done));
+            waiting
+                .0
+                .push((item.operations.len(), item.times, item.done));
             operations.extend(item.operations);
         }
         self.metrics.shard_write_batches.add(1);
         self.metrics.shard_writes.add(operations.len() as u64);
         self.crash_points.pass("write:before-commit");
+        self.figures().batches.note_size(operations.len());
+        let sent = Instant::now();
         let result = self.shard.write(&operations).await;
+        let committed = Instant::now();
+        self.figures().statements.note_time(committed - sent);
         if let Err(WriteFailure {
             error,
             is_locked: true,
@@ -125,7 +170,7 @@ impl WritePath {
         match result {
             Ok(outcomes) => {
                 self.crash_points.pass("write:committed");
-                self.acknowledge(keys, waiting, outcomes).await;
+                self.acknowledge(keys, waiting, outcomes, committed).await;
             }
             Err(failure) => {
                 self.metrics.shard_errors.add(1);
@@ -136,20 +181,26 @@ impl WritePath {
         Ok(())
     }
 
-    async fn acknowledge(&self, keys: Vec<Bytes>, waiting: Waiting, outcomes: Vec<Outcome>) {
+    async fn acknowledge(
+        &self,
+        keys: Vec<Bytes>,
+        waiting: Waiting,
+        outcomes: Vec<Outcome>,
+        committed: Instant,
+    ) {
         let cache = Arc::clone(&self.cache);
         let mut fin = Box::pin(async move { cache.fin(&keys).await });
         if tokio::time::timeout(FIN_WAIT_MAX, &mut fin).await.is_ok() {
             self.crash_points.pass("write:fin");
-            return waiting.succeed(outcomes);
+            return waiting.succeed(self.figures(), outcomes, committed);
         }
-        waiting.fail(&unacknowledged(self.shard.id()));
+        waiting.fail(self.figures(), &unacknowledged(self.shard.id()));
         // What nobody waits for has to be done all the same.
         self.tasks.spawn(fin);
     }
 
     async fn give_up(self: Arc<Self>, keys: Vec<Bytes>, waiting: Waiting, failure: WriteFailure) {
-        waiting.fail(&failure.error);
+        waiting.fail(self.figures(), &failure.error);
         if let Some(orphan) = failure.orphan {
             // The old value may be read as long as the write may still come about, and no longer.
             self.shard.await_end(&orphan).await;
@@ -194,41 +245,51 @@ pub(super) struct Refused {
     pub(super) error: Error,
 }
 
-/// Tells all that nothing was done.
-pub(super) fn fail(batch: Vec<WriteItem>, error: &Error) {
-    for item in batch {
-        // A client that is gone no longer wants to know.
-        let _ = item.done.send(Err(error.clone()));
-    }
-}
-
 /// The commands that wait for their parts of a batch, each with its number of operations.
-struct Waiting(Vec<(usize, Answer)>);
+struct Waiting(Vec<(usize, Times, Answer)>);
 
-type Answer = oneshot::Sender<Result<Vec<Outcome>, Error>>;
+/// What became of the operations, and what that took.
+pub(super) type Written = (Result<Vec<Outcome>, Error>, Spans);
+
+type Answer = oneshot::Sender<Written>;
 
 // A client that is gone no longer wants to know: what `send` says is of no interest.
 impl Waiting {
     /// The items as they were, with their operations.
     fn with(self, operations: Vec<Operation>) -> Vec<WriteItem> {
         let mut operations = operations.into_iter();
-        let item = |(count, done)| WriteItem {
+        let item = |(count, times, done)| WriteItem {
             operations: operations.by_ref().take(count).collect(),
+            times,
             done,
         };
         self.0.into_iter().map(item).collect()
     }
 
-    fn succeed(self, outcomes: Vec<Outcome>) {
+    fn succeed(self, figures: &metrics::Operations, outcomes: Vec<Outcome>, committed: Instant) {
+        figures.ended(metrics::Outcome::Ok, outcomes.len());
+        let cache = committed.elapsed();
         let mut outcomes = outcomes.into_iter();
-        for (operations, done) in self.0 {
-            let _ = done.send(Ok(outcomes.by_ref().take(operations).collect()));
+        for (operations, times, done) in self.0 {
+            let spans = Spans {
+                queue: times.left.saturating_duration_since(times.since),
+                cache,
+                shard: committed.saturating_duration_since(times.left),
+            };
+            let _ = done.send((Ok(outcomes.by_ref().take(operations).collect()), spans));
         }
     }
 
-    fn fail(self, error: &Error) {
-        for (_, done) in self.0 {
-            let _ = done.send(Err(error.clone()));
+    fn fail(self, figures: &metrics::Operations, error: &Error) {
+        let now = Instant::now();
+        for (operations, times, done) in self.0 {
+            figures.ended(outcome_of(error), operations);
+            let spans = Spans {
+                queue: times.left.saturating_duration_since(times.since),
+                cache: Duration::ZERO,
+                shard: now.saturating_duration_since(times.left),
+            };
+            let _ = done.send((Err(error.clone()), spans));
         }
     }
 }
@@ -248,20 +309,22 @@ pub(super) struct Part {
     /// Which of the command's operations these are.
     pub(super) positions: SmallVec<[usize; 1]>,
     /// The answer to come; an error if the lane did not take the part.
-    pub(super) result: Result<oneshot::Receiver<Result<Vec<Outcome>, Error>>, Error>,
+    pub(super) result: Result<oneshot::Receiver<Written>, Error>,
 }
 
 impl Ticket {
-    /// Waits until all shards have answered; outcomes are in the order of the operations.
+    /// Waits until all shards have answered; outcomes are in the order of the operations. Also tells what
+    /// it took on the shard that took longest.
     ///
     /// # Errors
     ///
     /// The outcome is unknown on a shard; or the write was done on some shards and not on others,
     /// as it is atomic on each, not over all; or no shard did it, for the reason of the first.
-    pub async fn wait(self) -> Result<Vec<Outcome>, Error> {
+    pub async fn wait(self) -> (Result<Vec<Outcome>, Error>, Spans) {
         let mut outcomes = vec![Outcome::Nil; self.operations];
         let mut failures: Vec<(ShardId, Error)> = Vec::new();
         let mut is_done_somewhere = false;
+        let mut longest = Spans::default();
         for Part {
             shard,
             positions,
@@ -270,10 +333,16 @@ impl Ticket {
         {
             let result = match result {
                 // The flight ended without an answer, which only a defect in it can bring about.
-                Ok(answer) => answer.await.unwrap_or_else(|_| {
-                    let reason = "the proxy lost track of it".to_owned();
-                    Err(Error::OutcomeUnknown { shard, reason })
-                }),
+                Ok(answer) => match answer.await {
+                    Ok((result, spans)) => {
+                        longest = longest.or_longer(spans);
+                        result
+                    }
+                    Err(_) => {
+                        let reason = "the proxy lost track of it".to_owned();
+                        Err(Error::OutcomeUnknown { shard, reason })
+                    }
+                },
                 Err(error) => Err(error),
             };
             match result {
@@ -288,10 +357,11 @@ impl Ticket {
                 Err(error) => failures.push((shard, error)),
             }
         }
-        match summary(failures, is_done_somewhere) {
+        let result = match summary(failures, is_done_somewhere) {
             Some(error) => Err(error),
             None => Ok(outcomes),
-        }
+        };
+        (result, longest)
     }
 }
 

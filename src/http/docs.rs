@@ -13,12 +13,17 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{data, health, metrics, stats};
+use super::{data, health, metrics, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "respgres", description = "The side port of respgres: the data as JSON, health, statistics and metrics."),
-    paths(data::write, data::read, health::health, stats::stats, metrics::metrics),
+    info(title = "respgres", description = "\
+The side port of respgres: the data as JSON, health, statistics and metrics.
+
+Whatever fails is answered with a status and `{\"detail\": …}`. A path that is not here is 404; another method than those \
+described is 405, with what is allowed in `Allow`. HEAD is answered wherever GET is. Only a request that HTTP itself can't \
+take, like an address of more than 65,534 bytes (414), has an answer without a body."),
+    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics),
     tags(
         (name = "data", description = "Writing and reading"),
         (name = "operations", description = "For those who run it"),
@@ -102,7 +107,15 @@ mod tests {
         let paths: Vec<_> = description.paths.paths.keys().map(String::as_str).collect();
         assert_eq!(
             paths,
-            ["/health", "/metrics", "/read/{key}", "/stats", "/write"]
+            [
+                "/health",
+                "/live",
+                "/metrics",
+                "/read/{key}",
+                "/ready",
+                "/stats",
+                "/write"
+            ]
         );
     }
 

@@ -1,4 +1,4 @@
-//! `GET /health`: for load balancers and orchestrators.
+//! `GET /health`: the state of the parts, for people and load balancers.
 
 use axum::Json;
 use axum::extract::State;

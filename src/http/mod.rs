@@ -1,19 +1,23 @@
 //! The side port: the same data as JSON, and what people and monitors want to know of the proxy.
 //!
-//! One file an endpoint group: `data` writes and reads, `health`, `stats`, `metrics` for
-//! Prometheus, `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
-//! in, and how bytes go out. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in `error`.
+//! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
+//! for Prometheus (in its text format, `exposition`), `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
+//! in, and how bytes go out. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in
+//! `error`.
 
 mod body;
 mod data;
 mod docs;
 mod error;
+mod exposition;
 mod health;
 mod metrics;
 mod patience;
+mod probes;
 mod serve;
 mod stats;
 mod text;
+mod write_request;
 
 use std::sync::Arc;
 
@@ -69,6 +73,8 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/read/", get(data::read))
         .route("/read/{*key}", get(data::read))
         .route("/health", get(health::health))
+        .route("/live", get(probes::live))
+        .route("/ready", get(probes::ready))
         .route("/stats", get(stats::stats))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(docs::openapi))

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::mailbox::Mailbox;
 use crate::command::control::{ChannelKind, ClientKind};
@@ -26,6 +27,8 @@ pub(super) struct Clients {
 pub(super) struct Client {
     pub(super) id: u64,
     pub(super) mailbox: Mailbox,
+    /// Ends the connection once everything that has come was answered.
+    pub(super) stop: CancellationToken,
     address: SocketAddr,
     local: SocketAddr,
     connected: Instant,
@@ -33,6 +36,7 @@ pub(super) struct Client {
     active_millis: AtomicU64,
     speaks_resp3: AtomicBool,
     is_monitor: AtomicBool,
+    is_in_transaction: AtomicBool,
     no_evict: AtomicBool,
     /// How many channels, patterns and shard channels it is subscribed to.
     subscriptions: [AtomicU32; 3],
@@ -65,16 +69,23 @@ impl Drop for Registration {
 }
 
 impl Clients {
-    pub(super) fn register(&self, address: SocketAddr, local: SocketAddr) -> Registration {
+    pub(super) fn register(
+        &self,
+        address: SocketAddr,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) -> Registration {
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             mailbox: Mailbox::default(),
+            stop,
             address,
             local,
             connected: Instant::now(),
             active_millis: AtomicU64::new(0),
             speaks_resp3: AtomicBool::new(false),
             is_monitor: AtomicBool::new(false),
+            is_in_transaction: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
             described: Mutex::default(),
@@ -131,6 +142,17 @@ impl Clients {
             client.mailbox.end();
         }
     }
+
+    /// Lets clients go that said nothing for so long, unless they are in the middle of a transaction.
+    pub(super) fn let_go(&self, quiet: Duration) {
+        let is_quiet = |client: &Client| {
+            let is_in_transaction = client.is_in_transaction.load(Ordering::Relaxed);
+            !is_in_transaction && client.idle() >= quiet
+        };
+        for client in self.filtered(is_quiet) {
+            client.stop.cancel();
+        }
+    }
 }
 
 impl Client {
@@ -177,6 +199,10 @@ impl Client {
     pub(super) fn set_version(&self, version: Version) {
         let is_3 = version == Version::Resp3;
         self.speaks_resp3.store(is_3, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_transaction(&self, is_open: bool) {
+        self.is_in_transaction.store(is_open, Ordering::Relaxed);
     }
 
     pub(super) fn is_monitor(&self) -> bool {

@@ -26,8 +26,10 @@ use super::dispatch::{self, OUT_MAX, Output, Request};
 use super::mailbox::Ended;
 use super::segment::Segment;
 use super::session::Session;
+use super::statistics;
 use crate::buffers;
 use crate::command::table::{self, COMMANDS};
+use crate::metrics::{Spans, Worker};
 use crate::resp::{ProtocolError, Reply, Scanned, Scanner};
 
 /// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
@@ -58,8 +60,8 @@ pub(super) struct Connection<'a, S> {
     /// Empty between two exchanges, as the segment is; kept for their memory.
     requests: Vec<Request>,
     segment: Segment,
-    /// The worker that serves it, for the statistics.
-    worker: usize,
+    /// The figures of the worker that serves it.
+    worker: &'a Worker,
     /// What comes after the requests, if it can't be understood.
     broken: Option<ProtocolError>,
     /// What the mailbox wakes.
@@ -91,7 +93,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             output: BytesMut::new(),
             requests: Vec::new(),
             segment: Segment::default(),
-            worker: server.workers.current(),
+            worker: server.engine.metrics().worker(server.workers.current()),
             broken: None,
             waker: None,
         }
@@ -168,23 +170,27 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             None => return Ok(true),
         };
         let began = client.touch(last.map_or("", |at| COMMANDS[at].name));
-        server.engine.metrics().commands.add(count as u64);
+        self.worker.commands.add_alone(count as u64);
         let mut output = Output {
             stream: &mut self.stream,
             buffer: &mut self.output,
             mailbox: &client.mailbox,
-            statistics: &server.statistics,
+            requests,
+            answering: 0,
+            worker: self.worker,
             metrics: server.engine.metrics(),
         };
         let (session, segment) = (&mut self.session, &mut self.segment);
+        session.spans = Spans::default();
         let go_on =
             dispatch::execute(server, client, session, requests, segment, &mut output).await?;
         let took = began.elapsed();
-        server.statistics.note(self.worker, requests, last, took);
-        server.note_slow(client, requests, took);
+        statistics::note(self.worker, requests, last, took);
+        server.note_slow(client, requests, took, self.session.spans);
         if server.monitors.is_anybody_there() {
             server.monitors.show(client, requests);
         }
+        client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
         Ok(go_on)
     }
@@ -210,8 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 return Poll::Ready(Ok(false));
             }
             self.poll_read(context, room).map_ok(|received| {
-                let metrics = server.engine.metrics();
-                metrics.network_input_bytes.add(received as u64);
+                self.worker.input_bytes.add_alone(received as u64);
                 if received >= self.room {
                     self.room = ROOM_MAX.min(2 * self.room);
                 }
@@ -250,8 +255,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
         let written = before - self.output.len();
         if written > 0 {
-            let metrics = self.server.engine.metrics();
-            metrics.network_output_bytes.add(written as u64);
+            self.worker.output_bytes.add_alone(written as u64);
         }
         Ok(())
     }

@@ -10,10 +10,10 @@ use super::clients::Client;
 use super::dispatch::Output;
 use super::pubsub::{KINDS, PubSub};
 use super::session::{Session, authenticate};
-use super::slowlog::unix_time;
 use super::{Server, acl, info, introspect, memory, spec_of};
 use crate::command::Control;
 use crate::command::control::{ChannelKind, Subscription};
+use crate::metrics::process::unix_time;
 use crate::resp::{Reply, Version};
 
 impl Server {

@@ -18,9 +18,9 @@ use super::control::refusal;
 use super::mailbox::{Ended, Mailbox};
 use super::segment::Segment;
 use super::session::{Session, help};
-use super::statistics::Statistics;
+use super::statistics::command_of;
 use crate::command::{Command, Control, Rejection, Transaction};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Worker};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
 
@@ -45,7 +45,10 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
     segment: &mut Segment,
     out: &mut Output<'_, S>,
 ) -> io::Result<bool> {
-    for request in requests {
+    for (place, request) in requests.iter().enumerate() {
+        if segment.is_empty() {
+            out.answering = place;
+        }
         let words = match request {
             Request::Words(words) if is_http(words) => {
                 tracing::warn!(
@@ -195,7 +198,10 @@ pub(super) struct Output<'a, S> {
     pub(super) stream: &'a mut S,
     pub(super) buffer: &'a mut BytesMut,
     pub(super) mailbox: &'a Mailbox,
-    pub(super) statistics: &'a Statistics,
+    /// What is answered, for the errors; and which of it is next.
+    pub(super) requests: &'a [Request],
+    pub(super) answering: usize,
+    pub(super) worker: &'a Worker,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -204,8 +210,11 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
     /// for it already.
     pub(super) async fn push(&mut self, reply: &Reply, session: &Session) -> io::Result<()> {
         if let Reply::Error(text) = reply {
-            self.statistics.note_error(text);
+            let request = self.requests.get(self.answering);
+            let command = request.and_then(|request| command_of(request, None));
+            self.metrics.note_error(command, text);
         }
+        self.answering += 1;
         if !session.replies.is_next_sent() {
             return Ok(());
         }
@@ -244,7 +253,7 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.metrics.network_output_bytes.add(written as u64);
+            self.worker.output_bytes.add_alone(written as u64);
         }
         Ok(())
     }

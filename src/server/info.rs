@@ -11,12 +11,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Server;
-use super::memory::{Usage, kilobytes};
 use super::session::REDIS_VERSION;
-use super::slowlog::unix_time;
 use crate::command::control::{ChannelKind, ClientKind};
 use crate::command::table::COMMANDS;
 use crate::metrics::Metrics;
+use crate::metrics::process::{Memory, cpu_seconds, kilobytes, unix_time};
 use crate::shard::Expiring;
 
 /// The sections, in Redis' order, and one of our own; whether they are shown without being named.
@@ -85,7 +84,7 @@ impl Identity {
             started: Instant::now(),
             run_id: id(),
             replication_id: id(),
-            resident_at_start: Usage::now().resident,
+            resident_at_start: Memory::now().resident,
             commands: Rate::default(),
             input: Rate::default(),
             output: Rate::default(),
@@ -94,9 +93,9 @@ impl Identity {
 
     /// To be called each second.
     pub(super) fn sample(&self, metrics: &Metrics) {
-        self.commands.sample(metrics.commands.get());
-        self.input.sample(metrics.network_input_bytes.get());
-        self.output.sample(metrics.network_output_bytes.get());
+        self.commands.sample(metrics.total("commands"));
+        self.input.sample(metrics.total("network_input_bytes"));
+        self.output.sample(metrics.total("network_output_bytes"));
     }
 }
 
@@ -156,7 +155,7 @@ async fn write_section(server: &Server, section: &str, text: &mut Text) {
         "CPU" => write_cpu(text),
         "Commandstats" => write_command_stats(server, text),
         "Errorstats" => {
-            for (kind, count) in server.statistics.errors() {
+            for (kind, count) in server.statistics.errors(server.engine.metrics()) {
                 text.field(&format!("errorstat_{kind}"), format_args!("count={count}"));
             }
         }
@@ -228,7 +227,7 @@ fn write_clients(server: &Server, text: &mut Text) {
 
 /// The data are elsewhere: what this process has of them are copies, and all it takes is overhead.
 fn write_memory(server: &Server, text: &mut Text) {
-    let Usage { resident, peak } = Usage::now();
+    let Memory { resident, peak } = Memory::now();
     let system = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let system = kilobytes(&system, "MemTotal:");
     let percent = 100.0 * resident as f64 / peak.max(1) as f64;
@@ -303,55 +302,35 @@ fn write_persistence(text: &mut Text) {
 
 fn write_stats(server: &Server, text: &mut Text) {
     let metrics = server.engine.metrics();
-    let since = |name, count| server.statistics.since_reset(name, count);
+    let since = |name| server.statistics.counter(metrics, name);
     let Identity {
         commands,
         input,
         output,
         ..
     } = &server.identity;
-    let errors: u64 = server.statistics.errors().values().sum();
+    let errors: u64 = server
+        .statistics
+        .errors(server.engine.metrics())
+        .values()
+        .sum();
     text.fields(&[
-        (
-            "total_connections_received",
-            &since("connections", metrics.connections.get()),
-        ),
-        (
-            "total_commands_processed",
-            &since("commands", metrics.commands.get()),
-        ),
+        ("total_connections_received", &since("connections")),
+        ("total_commands_processed", &since("commands")),
         ("instantaneous_ops_per_sec", &commands.get()),
-        (
-            "total_net_input_bytes",
-            &since("network_input_bytes", metrics.network_input_bytes.get()),
-        ),
-        (
-            "total_net_output_bytes",
-            &since("network_output_bytes", metrics.network_output_bytes.get()),
-        ),
+        ("total_net_input_bytes", &since("network_input_bytes")),
+        ("total_net_output_bytes", &since("network_output_bytes")),
         ("instantaneous_input_kbps", &input.kilobytes()),
         ("instantaneous_output_kbps", &output.kilobytes()),
-        (
-            "rejected_connections",
-            &since("connections_rejected", metrics.connections_rejected.get()),
-        ),
+        ("rejected_connections", &since("connections_rejected")),
         ("sync_full", &0),
         ("sync_partial_ok", &0),
         ("sync_partial_err", &0),
-        (
-            "expired_keys",
-            &since("expired_rows_removed", metrics.expired_rows_removed.get()),
-        ),
+        ("expired_keys", &since("expired_rows_removed")),
         ("evicted_keys", &0),
         ("evicted_clients", &0),
-        (
-            "keyspace_hits",
-            &since("cache_hits", metrics.cache_hits.get()),
-        ),
-        (
-            "keyspace_misses",
-            &since("cache_misses", metrics.cache_misses.get()),
-        ),
+        ("keyspace_hits", &since("cache_hits")),
+        ("keyspace_misses", &since("cache_misses")),
         (
             "pubsub_channels",
             &server.channels.number_of(ChannelKind::Channel),
@@ -412,23 +391,11 @@ fn write_cpu(text: &mut Text) {
     ]);
 }
 
-/// Seconds as user and as system, which Linux counts in hundredths.
-fn cpu_seconds(path: &str) -> (f64, f64) {
-    let stat = std::fs::read_to_string(path).unwrap_or_default();
-    // The name of the process, in parentheses, may have spaces; `utime` is the twelfth field behind.
-    let behind = stat.rsplit_once(") ").map_or("", |(_, behind)| behind);
-    let mut ticks = behind.split(' ').skip(11).map(|ticks| {
-        let ticks: u64 = ticks.parse().unwrap_or(0);
-        ticks as f64 / 100.0
-    });
-    (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0))
-}
-
 fn write_command_stats(server: &Server, text: &mut Text) {
     for (command, spec) in COMMANDS.iter().enumerate() {
-        let sum = server.statistics.of(command);
-        if sum.calls > 0 {
-            let (calls, micros) = (sum.calls, sum.micros);
+        let times = server.statistics.of(server.engine.metrics(), command);
+        let (calls, micros) = (times.count(), times.sum / 1000);
+        if calls > 0 {
             let each = micros as f64 / calls as f64;
             text.field(
                 &format!("cmdstat_{}", spec.name),
@@ -440,10 +407,10 @@ fn write_command_stats(server: &Server, text: &mut Text) {
 
 fn write_latency_stats(server: &Server, text: &mut Text) {
     for (command, spec) in COMMANDS.iter().enumerate() {
-        let sum = server.statistics.of(command);
-        if sum.calls > 0 {
+        let times = server.statistics.of(server.engine.metrics(), command);
+        if times.count() > 0 {
             let [half, most, nearly_all] =
-                [50.0, 99.0, 99.9].map(|percent| sum.percentile(percent));
+                [50.0, 99.0, 99.9].map(|percent| times.percentile(percent));
             text.field(
                 &format!("latency_percentiles_usec_{}", spec.name),
                 format_args!("p50={half}.000,p99={most}.000,p99.9={nearly_all}.000"),
@@ -487,9 +454,9 @@ mod tests {
     fn the_rate_is_that_of_the_last_second() {
         let identity = Identity::new();
         let metrics = Metrics::default();
-        metrics.commands.add(10);
+        metrics.worker(0).commands.add(10);
         identity.sample(&metrics);
-        metrics.commands.add(7);
+        metrics.worker(0).commands.add(7);
         identity.sample(&metrics);
         assert_eq!(identity.commands.get(), 7);
         assert_eq!(identity.run_id.len(), 40);

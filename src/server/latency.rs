@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Server;
-use super::slowlog::unix_time;
 use crate::command::control::Latency;
 use crate::command::table::{COMMANDS, position};
+use crate::metrics::process::unix_time;
 use crate::resp::Reply;
 
 /// Samples kept of each event, as in Redis.
@@ -112,15 +112,15 @@ impl Server {
     fn histograms(&self, commands: impl Iterator<Item = usize>) -> Reply {
         let mut histograms = Vec::new();
         for command in commands {
-            let sum = self.statistics.of(command);
-            if sum.calls == 0 {
+            let times = self.statistics.of(self.engine.metrics(), command);
+            if times.count() == 0 {
                 continue;
             }
             let number = |number: u64| Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX));
-            let bounds = sum.histogram().into_iter();
+            let bounds = times.bounds().into_iter();
             let bounds = bounds.map(|(bound, count)| (number(bound), number(count)));
             let described = Reply::Map(vec![
-                (Reply::text("calls"), number(sum.calls)),
+                (Reply::text("calls"), number(times.count())),
                 (Reply::text("histogram_usec"), Reply::Map(bounds.collect())),
             ]);
             histograms.push((Reply::text(COMMANDS[command].name), described));

@@ -2,6 +2,7 @@
 
 use super::Server;
 use crate::command::control::Memory;
+use crate::metrics::process::Memory as Usage;
 use crate::resp::Reply;
 
 pub(super) async fn memory(server: &Server, asked: Memory) -> Reply {
@@ -44,29 +45,4 @@ fn diagnosis() -> String {
         resident / (1024 * 1024),
         peak / (1024 * 1024)
     )
-}
-
-/// Bytes of this process, as Linux counts them; 0 where they are not known.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
-    pub(super) resident: u64,
-    pub(super) peak: u64,
-}
-
-impl Usage {
-    pub(super) fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        Self {
-            resident: kilobytes(&status, "VmRSS:"),
-            peak: kilobytes(&status, "VmHWM:"),
-        }
-    }
-}
-
-/// The bytes that a line of `/proc` tells in kilobytes; 0 if there is none.
-pub(super) fn kilobytes(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.trim().strip_suffix("kB"));
-    let kilobytes: Option<u64> = number.and_then(|number| number.trim().parse().ok());
-    kilobytes.unwrap_or(0).saturating_mul(1024)
 }

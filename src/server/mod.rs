@@ -27,6 +27,7 @@ mod transaction;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
+use crate::metrics::{Metrics, Spans};
 use crate::resp::Limits;
+use crate::shutdown::Stopping;
 use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
@@ -96,9 +99,18 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// What a client is told that speaks in the clear to the port with TLS.
 const FOR_PLAIN: &[u8] = b"-ERR this port speaks TLS only\r\n";
 
+/// A client that said nothing for so long is let go while the server drains: it has got its answers, and
+/// is not likely to ask just now.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often the server looks for quiet clients then.
+const DRAIN_TURN: Duration = Duration::from_millis(100);
+
 impl Server {
     /// A server that is not listening yet.
     pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+        let clients_max = settings.clients_max as u64;
+        engine.metrics().clients_max.set(clients_max);
         Self {
             settings,
             clients: Clients::default(),
@@ -109,44 +121,26 @@ impl Server {
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
             slowlog: SlowLog::default(),
             latencies: LatencyMonitor::default(),
-            statistics: Statistics::new(workers.runtimes().len()),
+            statistics: Statistics::default(),
             engine,
             workers,
         }
     }
 
-    /// Accepts connections until `stop` is cancelled, then waits until all of them have answered
-    /// what they had read.
-    pub async fn run(self: Arc<Self>, doors: Doors, stop: CancellationToken) {
+    /// Accepts connections until the drain begins, and serves them until they leave, or the stop
+    /// begins and all of them have answered what they had read.
+    pub async fn run(self: Arc<Self>, doors: Doors, stopping: Stopping) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = doors.accept() => accepted,
-                _ = second.tick() => {
-                    self.each_second();
-                    continue;
-                }
-            };
-            let (knock, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            };
+        let admit = |(knock, address): (Knock, SocketAddr)| {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.engine.metrics().connections_rejected.add(1);
                 connections.spawn(turn_away(knock));
-                continue;
+                return;
             };
             let server = Arc::clone(&self);
             // Of its own: waiting for a shared one takes a lock that all share.
-            let stop = stop.child_token();
+            let stop = stopping.part();
             let serving = async move {
                 let _place = place;
                 if let Err(error) = server.serve(knock, address, stop).await {
@@ -154,10 +148,41 @@ impl Server {
                 }
             };
             connections.spawn_on(serving, self.workers.next());
+        };
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = pin!(stopping.draining());
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                accepted = doors.accept() => match accepted {
+                    Ok(accepted) => admit(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                },
+                _ = second.tick() => self.each_second(),
+            }
         }
-        drop(doors);
+        for accepted in doors.rest() {
+            admit(accepted);
+        }
         connections.close();
-        connections.wait().await;
+        let mut stopped = pin!(connections.wait());
+        let mut stopping = pin!(stopping.stopping());
+        let mut turn = tokio::time::interval(DRAIN_TURN);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = &mut stopping => {
+                    stopped.await;
+                    break;
+                }
+                _ = turn.tick() => self.clients.let_go(QUIET),
+                _ = second.tick() => self.each_second(),
+            }
+        }
         self.channels.stop();
     }
 
@@ -169,10 +194,11 @@ impl Server {
     }
 
     /// Notes requests that took long, if that is what they did.
-    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration) {
+    fn note_slow(&self, client: &Client, requests: &[Request], took: Duration, spans: Spans) {
         if self.config.slow().is_some_and(|slow| took >= slow) {
             let entries_max = self.config.slowlog_entries_max();
-            self.slowlog.note(client, requests, took, entries_max);
+            self.slowlog
+                .note(client, requests, took, spans, entries_max);
         }
         let threshold = self.config.latency_threshold_millis();
         if threshold > 0 && took.as_millis() as i64 >= threshold {
@@ -228,13 +254,30 @@ impl Server {
         stop: CancellationToken,
     ) -> io::Result<()> {
         self.engine.metrics().connections.add(1);
-        let registration = self.clients.register(address, local);
+        let _connected = Connected::new(self.engine.metrics());
+        let registration = self.clients.register(address, local, stop.clone());
         let client = Arc::clone(&registration.client);
         let served = connection::Connection::new(self, stream, registration)
             .run(stop)
             .await;
         self.forget(&client).await;
         served
+    }
+}
+
+/// A connection is counted as long as this lives.
+struct Connected<'a>(&'a Metrics);
+
+impl<'a> Connected<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.clients.enter();
+        Self(metrics)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.clients.leave();
     }
 }
 

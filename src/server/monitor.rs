@@ -14,7 +14,6 @@ use super::clients::Client;
 use super::control::refusal;
 use super::dispatch::Request;
 use super::secrets::{REDACTED, secrets};
-use super::slowlog::unix_time;
 use super::spec_of;
 
 /// Bytes of an argument that are shown, and of all of a request's: a monitor that reads is not cut off
@@ -111,7 +110,7 @@ fn is_shown(words: &[Bytes]) -> bool {
 }
 
 fn write_line(out: &mut String, address: SocketAddr, words: &[Bytes]) {
-    let now = unix_time();
+    let now = crate::metrics::process::unix_time();
     // Writing to a String does not fail.
     let _ = write!(
         out,

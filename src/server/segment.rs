@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -21,6 +22,7 @@ use super::transaction::{self, Answer, Execution};
 use crate::command::{Command, Mutation, Operation, Outcome, Query, Row, Set};
 use crate::engine::{Found, Ticket};
 use crate::error::Error;
+use crate::metrics::Spans;
 use crate::resp::Reply;
 
 /// Keys that are read together for a pipeline. One command's keys are always read together.
@@ -36,6 +38,8 @@ pub(super) struct Segment {
     read: Keys,
     written: Keys,
     found: Vec<Result<Found, Error>>,
+    /// When the first write went into its lane.
+    began: Option<Instant>,
 }
 
 /// Keys in their order, and as a set once somebody asks.
@@ -85,6 +89,11 @@ enum WriteAnswer {
 }
 
 impl Segment {
+    /// Whether nothing waits for its reply.
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Whether the order of the two would matter.
     pub(super) fn is_in_the_way_of(&mut self, command: &Command) -> bool {
         let others = if matches!(command, Command::Read(..)) {
@@ -177,8 +186,10 @@ impl Segment {
         for operation in &operations {
             operation.keys(&mut |key, _| written.push(key.clone()));
         }
+        // One look at the clock for all: those that follow come a moment later.
+        let since = *self.began.get_or_insert_with(Instant::now);
         Step::Write {
-            ticket: server.engine.submit(operations).await.into(),
+            ticket: server.engine.submit(operations, since).await.into(),
             answer,
         }
     }
@@ -187,17 +198,19 @@ impl Segment {
     pub(super) async fn finish<S: AsyncWrite + Unpin>(
         &mut self,
         server: &Server,
-        session: &Session,
+        session: &mut Session,
         out: &mut Output<'_, S>,
     ) -> io::Result<()> {
         let Self {
             steps, read, found, ..
         } = self;
+        let mut written = Spans::default();
         let mut reading = Reading {
             server,
             unanswered: &read.list,
             found,
             answered: 0,
+            spans: Spans::default(),
         };
         // The first reads leave before a write is waited for.
         reading.read_ahead(1).await;
@@ -205,13 +218,16 @@ impl Segment {
             let reply = match step {
                 Step::Ready(reply) => reply,
                 Step::Read { count, query } => reading.reply(count, &query).await,
-                Step::Write { ticket, answer } => match ticket.wait().await {
-                    Ok(outcomes) => write_reply(answer, outcomes),
-                    Err(error) => failed(&error),
-                },
+                Step::Write { ticket, answer } => {
+                    let (result, spans) = ticket.wait().await;
+                    written = written.or_longer(spans);
+                    result.map_or_else(|error| failed(&error), |done| write_reply(answer, done))
+                }
             };
             out.push(&reply, session).await?;
         }
+        // Reads and writes were under way at the same time.
+        session.spans = session.spans.then(reading.spans.or_longer(written));
         self.clear();
         Ok(())
     }
@@ -221,6 +237,7 @@ impl Segment {
         self.read.clear();
         self.written.clear();
         self.found.clear();
+        self.began = None;
         let keys = self.read.list.capacity() + self.written.list.capacity();
         if self.steps.capacity() > STEPS_KEEP_MAX || keys > STEPS_KEEP_MAX {
             *self = Self::default();
@@ -237,6 +254,8 @@ struct Reading<'a> {
     /// What was found for the first of them, behind what is `answered`.
     found: &'a mut Vec<Result<Found, Error>>,
     answered: usize,
+    /// What was waited for, one part after the other.
+    spans: Spans,
 }
 
 impl Reading<'_> {
@@ -262,7 +281,8 @@ impl Reading<'_> {
         let unread = &self.unanswered[ahead..];
         let part = READ_TOGETHER_MAX.max(count - ahead).min(unread.len());
         let engine = &self.server.engine;
-        engine.read(&unread[..part], self.found).await;
+        let spans = engine.read(&unread[..part], self.found).await;
+        self.spans = self.spans.then(spans);
     }
 }
 

@@ -9,6 +9,7 @@ use super::Server;
 use super::clients::Client as Connected;
 use super::transaction::Transaction;
 use crate::command::control::{Client, ClientFilter, Credentials, Hello, KillFilter, ReplyMode};
+use crate::metrics::Spans;
 use crate::resp::{Reply, Version};
 
 /// The version of Redis whose behaviour is followed. Clients choose features by it.
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub(super) replies: Replies,
     /// It is subscribed to something, or a monitor: some commands are refused.
     pub(super) is_restricted: bool,
+    /// What the requests that are being handled have waited for.
+    pub(super) spans: Spans,
     /// The connection is closed after the reply.
     pub(super) is_closing: bool,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,6 +14,8 @@ use super::clients::Client;
 use super::dispatch::Request;
 use super::secrets::{REDACTED, secrets};
 use crate::command::control::Slowlog;
+use crate::metrics::Spans;
+use crate::metrics::process::unix_time;
 use crate::resp::Reply;
 
 /// Words of a request that are kept, and bytes of each, as in Redis.
@@ -37,6 +39,9 @@ struct Entry {
     id: i64,
     unix_seconds: i64,
     micros: i64,
+    spans: Spans,
+    /// How many commands were handled together.
+    commands: usize,
     words: Vec<Bytes>,
     address: String,
     name: Bytes,
@@ -53,6 +58,7 @@ impl SlowLog {
         client: &Client,
         requests: &[Request],
         took: Duration,
+        spans: Spans,
         entries_max: usize,
     ) {
         let Some(Request::Words(first)) = requests.first() else {
@@ -68,6 +74,8 @@ impl SlowLog {
             id: entries.next_id,
             unix_seconds: unix_time().as_secs() as i64,
             micros: i64::try_from(took.as_micros()).unwrap_or(i64::MAX),
+            spans,
+            commands: requests.len(),
             words,
             address: client.address().to_string(),
             name: client.describe(|described| described.name.clone()),
@@ -131,13 +139,6 @@ fn trimmed(words: &[Bytes]) -> Vec<Bytes> {
         trimmed.push(Bytes::from(format!("... ({more} more arguments)")));
     }
     trimmed
-}
-
-/// Time since the epoch.
-pub(super) fn unix_time() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

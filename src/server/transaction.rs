@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -154,6 +155,11 @@ impl Transaction {
         ))
     }
 
+    /// Whether something is queued or watched: another connection could not go on with it.
+    pub(super) fn is_open(&self) -> bool {
+        self.queue.is_some() || !self.watched.is_empty()
+    }
+
     /// UNWATCH
     pub(super) fn unwatch(&mut self) -> Reply {
         self.watched = HashMap::new();
@@ -264,7 +270,8 @@ impl Server {
             return refusal;
         }
         let mut found = Vec::with_capacity(keys.len());
-        self.engine.read(keys, &mut found).await;
+        let spans = self.engine.read(keys, &mut found).await;
+        session.spans = session.spans.then(spans);
         if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
             return failed(error);
         }
@@ -285,7 +292,10 @@ impl Server {
         let Execution { operation, answers } = execution;
         let mut steps = Vec::new();
         if let Some(operation) = operation {
-            match self.engine.submit(vec![operation]).await.wait().await {
+            let ticket = self.engine.submit(vec![operation], Instant::now()).await;
+            let (result, spans) = ticket.wait().await;
+            session.spans = session.spans.then(spans);
+            match result {
                 Ok(outcomes) => match outcomes.into_iter().next() {
                     Some(Outcome::List(list)) => steps = list,
                     _ => return Reply::NullArray,

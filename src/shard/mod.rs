@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::command::{Operation, Outcome, Row, Timestamp};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::routing::ShardId;
 use crate::view::Instance;
 
@@ -76,6 +77,19 @@ enum Failure {
     Foreign(String),
 }
 
+/// The connections to one shard that are kept for statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// How many are open.
+    pub size: usize,
+    /// How many of them nobody uses.
+    pub idle: usize,
+    /// How many there may be.
+    pub max: usize,
+    /// How many wait for one.
+    pub waiting: usize,
+}
+
 enum Backend {
     Postgres(postgres::PostgresShard),
     Sqlite(sqlite::SqliteShard),
@@ -101,6 +115,7 @@ pub struct Shard {
     breaker: Breaker,
     /// What the database has to say of itself; set once the deployment is known.
     identity: Arc<OnceLock<Identity>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Shard {
@@ -109,6 +124,7 @@ impl Shard {
         variable: String,
         backend: Backend,
         identity: Arc<OnceLock<Identity>>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             id,
@@ -116,6 +132,7 @@ impl Shard {
             backend,
             breaker: Breaker::open("it has not been reached yet".into()),
             identity,
+            metrics,
         }
     }
 
@@ -219,9 +236,16 @@ impl Shard {
         matches!(self.backend, Backend::Sqlite(_))
     }
 
-    /// Connections that are open now.
-    pub fn pool_size(&self) -> usize {
-        on_backend!(self, backend => backend.pool_size())
+    /// Changes how many connections there are at least and at most. A file has always two.
+    pub fn set_pool_size(&self, min: usize, max: usize) {
+        if let Backend::Postgres(backend) = &self.backend {
+            backend.set_pool_size(min, max);
+        }
+    }
+
+    /// The connections of the pool, as they are now.
+    pub fn pool(&self) -> Pool {
+        on_backend!(self, backend => backend.pool())
     }
 
     /// Looks whether the shard answers and is the right one, and opens or closes the breaker.
@@ -310,6 +334,10 @@ impl Shard {
     }
 
     fn trip(&self, reason: String) {
+        if self.breaker.state().is_ok() {
+            let figures = self.metrics.shard(self.id.index());
+            figures.breaker_openings.add(1);
+        }
         if self.breaker.trip(reason.clone()) {
             tracing::warn!(shard = %self.id, variable = %self.variable, %reason, "shard is down");
         }

@@ -14,6 +14,7 @@ use super::sqlite::SqliteShard;
 use super::{Backend, Failure, Shard, Verdict};
 use crate::config::ShardTarget;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::routing::{Routing, Scheme, ShardId};
 use crate::workers::Workers;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub workers: Workers,
     /// What of a key selects its shard.
     pub scheme: Scheme,
+    /// Where waits for connections are counted, and breakers that open.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The configuration and the databases do not fit each other. Nothing was written.
@@ -81,6 +84,7 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
                     target.variable().to_owned(),
                     backend,
                     identity,
+                    Arc::clone(&settings.metrics),
                 )));
             }
             Err(problem) => mismatches.push(Mismatch {

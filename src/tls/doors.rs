@@ -55,6 +55,19 @@ impl Doors {
         }
     }
 
+    /// Closes the doors; returns who had connected before: closing would reset those connections.
+    pub fn rest(self) -> Vec<(Knock, SocketAddr)> {
+        let (secured, tls) = self.tls.unzip();
+        let plain = self.plain.into_iter().flat_map(rest_of);
+        let plain = plain.map(|(stream, address)| (Knock::Plain(stream), address));
+        let secured = secured
+            .into_iter()
+            .flat_map(rest_of)
+            .zip(tls.into_iter().cycle());
+        let secured = secured.map(|((stream, address), tls)| (Knock::Tls(stream, tls), address));
+        plain.chain(secured).collect()
+    }
+
     /// The doors on the runtime of the caller, from that on which they were made.
     ///
     /// # Errors
@@ -92,4 +105,19 @@ impl Knock {
             Knock::Tls(stream, tls) => Knock::Tls(here(stream)?, tls),
         })
     }
+}
+
+fn rest_of(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    // The queue itself is asked, not what is known of it.
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut accepted = Vec::new();
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        accepted.extend(stream.map(|stream| (stream, address)));
+    }
+    accepted
 }

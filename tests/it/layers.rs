@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 5] = [
         "workers",
         "buffers",
         "tls",
+        "adjustable",
     ],
     &["resp", "command", "error", "view"],
     &["cache", "shard"],

@@ -593,7 +593,7 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
     let mut reading = [read(), read(), read()];
     let id = library.shards().member();
     eventually("three reads wait", || {
-        (sessions(&mut sql, id).len() == 3 && shard.pool_size() == 3).then_some(())
+        (sessions(&mut sql, id).len() == 3 && shard.pool().size == 3).then_some(())
     });
     // A fourth one waits for a connection of theirs.
     let mut fourth = read();
@@ -615,7 +615,7 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
         "{refused}"
     );
     assert!(refused.contains("to make room"), "{refused}");
-    assert_eq!(shard.pool_size(), 2);
+    assert_eq!(shard.pool().size, 2);
     eventually("its server process is gone", || {
         (sessions(&mut sql, id).len() == 2).then_some(())
     });
@@ -630,7 +630,7 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
         library.run(read).unwrap().unwrap();
     }
     assert!(library.run(member.look()).unwrap().is_registered);
-    assert!(shard.pool_size() >= 1);
+    assert!(shard.pool().size >= 1);
     write(&library, "key", "value");
     drop((member, library));
 
@@ -641,14 +641,14 @@ fn a_session_that_finds_no_room_takes_that_of_a_pooled_connection() {
     blank.execute(&format!("alter role {} connection limit 1", blank.role()));
     let library = Library::open(&[&limited]);
     let shard = library.shard();
-    assert_eq!(shard.pool_size(), 1);
+    assert_eq!(shard.pool().size, 1);
     for _ in 0..3 {
         let shard = library.shard();
         let refused = library.run(async move { shard.join(None).await });
         let refused = refused.unwrap_err();
         assert!(refused.contains("DB_POOL_MAX_SIZE"), "{refused}");
     }
-    assert_eq!(shard.pool_size(), 1);
+    assert_eq!(shard.pool().size, 1);
     write(&library, "key", "value");
 }
 

@@ -3,7 +3,7 @@
 use clap::Command;
 use respgres::config::with_flags;
 
-use crate::serve;
+use crate::{pages, serve, shard, transfer};
 
 /// The whole command line. Without a command it serves: the flags of `serve` are also the program's.
 pub fn command() -> Command {
@@ -19,6 +19,11 @@ pub fn command() -> Command {
             .override_usage("respgres [FLAGS]\n       respgres COMMAND …"),
     )
     .subcommand(serve::command())
+    .subcommand(shard::command())
+    .subcommand(transfer::import_command())
+    .subcommand(transfer::export_command())
+    .subcommand(pages::completions_command())
+    .subcommand(pages::man_command())
 }
 
 #[cfg(test)]

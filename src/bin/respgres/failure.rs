@@ -4,6 +4,7 @@
 pub const EXIT_CONFIGURATION: u8 = 2;
 
 /// Why the program ends, for the operator.
+#[derive(Debug)]
 pub struct Failure {
     /// What was wrong, and what to do.
     pub text: String,

@@ -4,9 +4,16 @@
 
 mod commands;
 mod failure;
+mod listen;
 mod logging;
+mod notify;
+mod pages;
 mod ports;
+mod printing;
+mod reload;
 mod serve;
+mod shard;
+mod transfer;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,9 +40,16 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            logging::start(&config);
-            on_runtime(serve::serve(&config))
+            let log_level = logging::start(&config);
+            on_runtime(serve::serve(config, || configuration(matches), log_level))
         }
+        shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
+        transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),
+        transfer::EXPORT => on_runtime(transfer::export(matches, &variable, || own_url(matches))),
+        pages::COMPLETIONS => {
+            pages::completions(matches, commands::command()).map(|()| ExitCode::SUCCESS)
+        }
+        pages::MAN => pages::man(matches, commands::command()).map(|()| ExitCode::SUCCESS),
         other => Err(refused(format!("there is no command `{other}`"))),
     }
 }
@@ -44,6 +58,23 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
     Config::from_matches(matches, variable, Path::new(".env"))
         .map_err(|mistakes| refused(LoadError::Mistakes(mistakes).to_string()))
+}
+
+/// Where the respgres of this configuration listens, as another process of this machine reaches it.
+fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
+    let Some(address) = configuration(matches)?.resp_addr else {
+        return Err(refused(
+            "RESP_ADDR is off; give --to (or --from) redis://HOST:PORT".to_owned(),
+        ));
+    };
+    match address.rsplit_once(':') {
+        Some((_, "0")) => Err(refused(
+            "RESP_ADDR has no fixed port; give --to (or --from) redis://HOST:PORT".to_owned(),
+        )),
+        Some(("0.0.0.0", port)) => Ok(format!("redis://127.0.0.1:{port}")),
+        Some(("[::]", port)) => Ok(format!("redis://[::1]:{port}")),
+        _ => Ok(format!("redis://{address}")),
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -8,6 +8,7 @@ use respgres::tls::{Doors, ServerTls};
 use tokio::net::TcpListener;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listen::listen;
 
 /// The ports of both protocols, open and not served yet.
 pub struct Ports {
@@ -32,7 +33,7 @@ impl Ports {
         let mut names = Vec::new();
         let mut open = async |name, variable, address: &Option<String>| match address {
             Some(address) => {
-                let listener = listen(variable, address).await?;
+                let listener = listen(variable, address, config.reuse_port).await?;
                 let local = listener
                     .local_addr()
                     .map_err(|error| failure(format!("a listener has no address: {error}")))?;
@@ -72,10 +73,4 @@ impl Ports {
             .map(|(name, address)| format!("{name} listening on {address}"))
             .collect()
     }
-}
-
-async fn listen(variable: &str, address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(format!("{variable}: can't listen on {address}: {error}")))
 }

@@ -6,23 +6,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
+use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
-use respgres::shutdown::Signals;
+use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::logging::LogLevel;
+use crate::notify::Notifier;
 use crate::ports::Ports;
+use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -46,18 +50,24 @@ pub fn command() -> clap::Command {
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
-    let ports = Ports::open(config).await?;
+    let ports = Ports::open(&config).await?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let server = Arc::new(Server::new(
@@ -76,40 +86,93 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         },
         workers.clone(),
     ));
-    let stop_accepting = CancellationToken::new();
+    let stopping = Stopping::default();
+    // Later: who asks whether it is ready is told that it is not, until all clients are gone.
+    let stop_http = CancellationToken::new();
     let http_limits = http::Limits {
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
     let listening = ports.listening();
-    if let Some(tls) = ports.tls {
-        tasks.spawn(tls.watch(stop_work.clone()));
+    if let Some(tls) = &ports.tls {
+        tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
     }
-    let serving = {
+    let mut serving = {
         let http = http::serve(
             ports.http,
             Arc::clone(&engine),
             http_limits,
-            stop_accepting.clone(),
+            stop_http.clone(),
         );
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(ports.resp, stop_accepting.clone());
+        let resp = Arc::clone(&server).run(ports.resp, stopping.clone());
         tokio::spawn(async move {
+            let resp = async {
+                resp.await;
+                stop_http.cancel();
+            };
             let ((), http) = tokio::join!(resp, http);
             http.unwrap_or_else(|error| Err(io::Error::other(error)))
         })
     };
+
     wait_for_views(&engine).await;
-    for port in listening {
+    for port in &listening {
         tracing::info!("{port}");
     }
+    let status = listening.join(", ");
+    notifier.ready(&status).await;
 
-    let name = signals.next().await;
-    tracing::info!("{name}: no new connections; answering what was read");
+    let mut served = None;
+    let running = Running {
+        engine: Arc::clone(&engine),
+        tls: ports.tls,
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                notifier.ready(&status).await;
+            }
+            Request::Stop(name) => {
+                say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
+            }
+        }
+    }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
-    stop_accepting.cancel();
+    engine.begin_draining();
+    stopping.begin_stop();
     let drain = async {
-        let served = serving.await;
+        let served = match served {
+            Some(served) => served,
+            None => serving.await,
+        };
         drop(server);
         stop_work.cancel();
         // The lanes end with the engine, when everything in them has been answered.
@@ -149,12 +212,16 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
 fn crash_points() -> CrashPoints {
     CrashPoints::default()
+}
+
+fn say_stop(why: &str) {
+    tracing::info!("{why}: no new connections; answering what was read");
 }
 
 async fn build(
@@ -163,7 +230,13 @@ async fn build(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Engine, Keepers), Failure> {
+    let metrics = Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ));
     let settings = shard::Settings {
+        metrics: Arc::clone(&metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -171,11 +244,7 @@ async fn build(
         query_timeout: config.db_query_timeout,
         value_max: config.max_value_size,
         workers: workers.clone(),
-        scheme: if config.hash_tags {
-            Scheme::HashTags
-        } else {
-            Scheme::WholeKey
-        },
+        scheme: Scheme::of(config.hash_tags),
     };
     let shards = shard::open(&config.shards, &settings)
         .await
@@ -190,6 +259,7 @@ async fn build(
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
                 tls: tls.clone(),
+                metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
                 .map(Cache::Redis)
@@ -204,7 +274,7 @@ async fn build(
             queue_wait_max: config.queue_wait_max,
             crash_points: crash_points(),
         },
-        Arc::new(Metrics::default()),
+        metrics,
         workers,
         tasks,
         stop,

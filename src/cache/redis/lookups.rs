@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reply_scanner::ReplyScanner;
 use crate::buffers;
+use crate::metrics::Metrics;
 
 /// One MGET asks for no more names than this, as Redis serves nobody else meanwhile.
 pub(super) const NAMES_MAX: usize = 128;
@@ -67,7 +68,7 @@ pub(super) struct Lookups {
 
 impl Lookups {
     /// A queue, and the driver that shall serve it.
-    pub(super) fn new(timeout: Duration, per_name: Duration) -> (Self, Driver) {
+    pub(super) fn new(timeout: Duration, per_name: Duration, figures: Figures) -> (Self, Driver) {
         // Unbounded: who has put in something waits for it, so it holds a few lookups of each client.
         let (queue, waiting) = mpsc::unbounded_channel();
         let fate = Arc::new(OnceLock::new());
@@ -76,6 +77,7 @@ impl Lookups {
             fate: Arc::clone(&fate),
             timeout,
             per_name,
+            figures,
             flights: VecDeque::new(),
             landed: None,
             flushes: 0,
@@ -113,6 +115,14 @@ struct Flight {
     is_last_of_flush: bool,
 }
 
+/// Where it is counted how long flights take.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) metrics: Arc<Metrics>,
+    /// The worker that the driver is on.
+    pub(super) worker: usize,
+}
+
 /// Drives one connection.
 pub(super) struct Driver {
     waiting: mpsc::UnboundedReceiver<Lookup>,
@@ -120,6 +130,7 @@ pub(super) struct Driver {
     timeout: Duration,
     /// What a flight may take longer for each name.
     per_name: Duration,
+    figures: Figures,
     flights: VecDeque<Flight>,
     /// When the last flight came back.
     landed: Option<Instant>,
@@ -274,7 +285,7 @@ impl Driver {
 
     /// Hands out what whole replies have found.
     fn land(&mut self) -> io::Result<()> {
-        let mut has_landed = false;
+        let mut landed = None;
         while !self.input.is_empty() {
             let Some(flight) = self.flights.front() else {
                 return Err(io::Error::other("a reply that nobody asked for"));
@@ -282,10 +293,13 @@ impl Driver {
             if !self.scanner.scan(&self.input, flight.names)? {
                 break;
             }
-            has_landed = true;
+            let now = *landed.get_or_insert_with(Instant::now);
             let mut found = self.scanner.take(&mut self.input);
             if let Some(flight) = self.flights.pop_front() {
                 self.flushes -= usize::from(flight.is_last_of_flush);
+                let Figures { metrics, worker } = &self.figures;
+                let took = now.saturating_duration_since(flight.sent);
+                metrics.worker(*worker).cache_gets.note_time(took);
                 for lookup in flight.lookups {
                     let part = found.by_ref().take(lookup.count).collect();
                     // A client that is gone no longer wants to know.
@@ -293,9 +307,7 @@ impl Driver {
                 }
             }
         }
-        if has_landed {
-            self.landed = Some(Instant::now());
-        }
+        self.landed = landed.or(self.landed);
         buffers::release(&mut self.input);
         Ok(())
     }
@@ -353,7 +365,11 @@ mod tests {
 
     /// The same, with room for so many bytes on the way.
     fn driver_over(room: usize) -> (Lookups, DuplexStream, CancellationToken) {
-        let (lookups, driver) = Lookups::new(TIMEOUT, PER_NAME);
+        let figures = Figures {
+            metrics: Arc::default(),
+            worker: 0,
+        };
+        let (lookups, driver) = Lookups::new(TIMEOUT, PER_NAME, figures);
         let (here, there) = duplex(room);
         let over = CancellationToken::new();
         tokio::spawn(driver.run(here, over.clone()));

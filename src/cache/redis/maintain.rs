@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::generation::Generation;
-use super::lookups::Lookups;
+use super::lookups::{Figures, Lookups};
 use super::names::Names;
 use super::server::{connect, connect_for_lookups, master};
 use super::steps::TRANSFER_PER_NAME;
@@ -108,8 +108,10 @@ impl Shared {
         over: &CancellationToken,
     ) -> Result<Vec<(Lookups, Instance)>, String> {
         let mut connecting = Vec::new();
-        for runtime in self.workers.runtimes() {
-            let (lookups, driver) = Lookups::new(self.settings.timeout, TRANSFER_PER_NAME);
+        for (worker, runtime) in self.workers.runtimes().iter().enumerate() {
+            let metrics = Arc::clone(&self.settings.metrics);
+            let figures = Figures { metrics, worker };
+            let (lookups, driver) = Lookups::new(self.settings.timeout, TRANSFER_PER_NAME, figures);
             let (target, over) = (self.target.clone(), over.clone());
             let (connected, instance) = oneshot::channel();
             // The socket belongs to the runtime on which it was made.

@@ -1,27 +1,29 @@
 -- FILL or SEEN for each of KEYS, those with a lease first.
 --
 -- ARGV: how many have one, and the lease as GET shows it while nothing is noted in it; for each of them
--- the value and its lifetime in ms; for each other the stamp that was seen.
+-- the value and its lifetime in ms; for each other the stamp that was seen. Returns how many were filled.
 --
 -- Without a line of flags, and with pcall: when memory is full, Redis refuses a FILL or a note, and
 -- the lease is deleted instead (deleting is never refused). A script flagged allow-oom would grow
 -- beyond the limit, and any other flag would make Redis refuse the whole script.
 local is_full = false
 
--- Runs what stores more; deletes the entry if it can't. After the script's first write Redis
--- doesn't refuse any more, so that one refusal counts for all that follow.
+-- Runs what stores more, and returns 1; deletes the entry if it can't, and returns 0. After the script's
+-- first write Redis doesn't refuse any more, so that one refusal counts for all that follow.
 local function store(name, ...)
   if not is_full then
     local reply = redis.pcall(...)
     if not (type(reply) == 'table' and reply.err) then
-      return
+      return 1
     end
     is_full = true
   end
   redis.call('DEL', name)
+  return 0
 end
 
 local leased, lease = tonumber(ARGV[1]), ARGV[2]
+local filled = 0
 
 -- Stores the value under a lease of this reader.
 local function fill(i, name)
@@ -29,7 +31,7 @@ local function fill(i, name)
   if lifetime == '0' then
     redis.call('DEL', name)
   else
-    store(name, 'SET', name, value, 'PX', lifetime)
+    filled = filled + store(name, 'SET', name, value, 'PX', lifetime)
   end
 end
 
@@ -72,3 +74,5 @@ for i = leased + 1, #KEYS do
   local name = KEYS[i]
   settle(name, redis.pcall('GETRANGE', name, 0, 24), ARGV[leased + 2 + i])
 end
+
+return filled

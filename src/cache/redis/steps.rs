@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::{Pipeline, RedisResult, cmd};
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use super::replies::{expect_count, is_no_script, lease_answer};
 use super::settle::{SettleChunks, VALUE_BYTES_MAX, load_script};
 use crate::cache::entry::{self, Cached, Entry};
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token, Unavailable};
+use crate::metrics::CacheStep;
 
 /// In how many limits of an answer a connection for lookups has to answer whether it lives: the
 /// question waits behind others, of which each has its own limit.
@@ -151,48 +152,47 @@ impl RedisSession {
                     .arg(b"PX")
                     .arg(lease_ms);
             }
-            let replies = self
-                .step("LEASE", self.allowance(chunk.len()), async {
-                    // Not `query_async`, which makes one error of one command an error of all.
-                    let replies = self
-                        .generation
-                        .leases
-                        .clone()
-                        .send_packed_commands(&commands, 0, chunk.len())
-                        .await?;
-                    expect_count(replies, chunk.len())?
-                        .into_iter()
-                        .map(lease_answer)
-                        .collect::<RedisResult<Vec<_>>>()
-                })
-                .await?;
-            answers.extend(replies);
+            let leasing = self.step("LEASE", self.allowance(chunk.len()), async {
+                // Not `query_async`, which makes one error of one command an error of all.
+                let replies = self
+                    .generation
+                    .leases
+                    .clone()
+                    .send_packed_commands(&commands, 0, chunk.len())
+                    .await?;
+                expect_count(replies, chunk.len())?
+                    .into_iter()
+                    .map(lease_answer)
+                    .collect::<RedisResult<Vec<_>>>()
+            });
+            answers.extend(self.timed(CacheStep::Lease, leasing).await?);
         }
         Ok(answers)
     }
 
-    /// FILL or SEEN for each sighting.
+    /// FILL or SEEN for each sighting. Returns how many were filled.
     ///
     /// # Errors
     ///
     /// It is not known what became of the entries.
-    pub async fn settle(&self, sightings: &[Sighting]) -> Result<(), Unavailable> {
+    pub async fn settle(&self, sightings: &[Sighting]) -> Result<usize, Unavailable> {
+        let mut filled = 0;
         for chunk in SettleChunks(sightings) {
             let (command, bytes) = self.settle_command(chunk);
             let allowance = self.allowance(bytes.div_ceil(VALUE_BYTES_MAX));
-            self.step("SETTLE", allowance, async {
+            let settling = self.step("SETTLE", allowance, async {
                 let mut connection = self.generation.duties.clone();
-                match command.query_async::<()>(&mut connection).await {
+                match command.query_async::<usize>(&mut connection).await {
                     Err(error) if is_no_script(&error) => {
                         load_script(&mut connection).await?;
                         command.query_async(&mut connection).await
                     }
                     answer => answer,
                 }
-            })
-            .await?;
+            });
+            filled += self.timed(CacheStep::Settle, settling).await?;
         }
-        Ok(())
+        Ok(filled)
     }
 
     /// FIN for all the entries.
@@ -206,11 +206,24 @@ impl RedisSession {
         }
         let mut command = cmd("UNLINK");
         self.generation.names.add_all(&mut command, entries);
-        self.step("FIN", self.allowance(entries.len() / NAMES_MAX), async {
+        let finishing = self.step("FIN", self.allowance(entries.len() / NAMES_MAX), async {
             let mut connection = self.generation.duties.clone();
             command.query_async(&mut connection).await
-        })
-        .await
+        });
+        self.timed(CacheStep::Fin, finishing).await
+    }
+
+    /// Notes how long a step took that was confirmed.
+    async fn timed<T>(
+        &self,
+        step: CacheStep,
+        taking: impl Future<Output = Result<T, Unavailable>>,
+    ) -> Result<T, Unavailable> {
+        let began = Instant::now();
+        let answer = taking.await?;
+        let figures = &self.shared.settings.metrics.cache_steps[step as usize];
+        figures.note_time(began.elapsed());
+        Ok(answer)
     }
 
     /// Entries of all users of this Redis.

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
@@ -85,6 +86,7 @@ impl Server {
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
             tls: None,
+            metrics: Arc::default(),
         }
     }
 

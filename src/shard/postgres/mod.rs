@@ -31,7 +31,10 @@ mod two_phase;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,13 +42,15 @@ use deadpool_postgres::Timeouts;
 use tokio_postgres::Row as PgRow;
 
 use self::failure::{classify, described};
-use self::pool::{Object, Pool};
+use self::pool::{Object, Pool, PoolError};
 use self::session::{Dialer, application_name};
 use self::stored::{PgTimestamp, stored_key};
 use super::identity::Identity;
 use super::member::MemberId;
 use super::{Expiring, Failure, GRACE, Reading, Settings};
+use crate::adjustable::Size;
 use crate::command::{Row, Stamp, Timestamp};
+use crate::metrics::Metrics;
 use crate::routing::ShardId;
 use crate::tls::PostgresTls;
 
@@ -73,10 +78,11 @@ pub(super) struct PostgresShard {
     connect_timeout: Duration,
     pool_wait_timeout: Duration,
     pool: Pool,
-    pool_min_size: usize,
-    pool_max_size: usize,
+    pool_min_size: Size,
+    pool_max_size: Size,
     query_timeout: Duration,
     value_max: usize,
+    metrics: Arc<Metrics>,
 }
 
 impl PostgresShard {
@@ -98,10 +104,11 @@ impl PostgresShard {
             dialer,
             connect_timeout: settings.connect_timeout,
             pool_wait_timeout: settings.pool_wait_timeout,
-            pool_min_size: settings.pool_min_size,
-            pool_max_size: settings.pool_max_size,
+            pool_min_size: Size::new(settings.pool_min_size),
+            pool_max_size: Size::new(settings.pool_max_size),
             query_timeout: settings.query_timeout,
             value_max: settings.value_max,
+            metrics: Arc::clone(&settings.metrics),
         })
     }
 
@@ -258,18 +265,31 @@ impl PostgresShard {
         }
     }
 
-    pub(super) fn pool_size(&self) -> usize {
-        self.pool.status().size
+    pub(super) fn pool(&self) -> super::Pool {
+        let status = self.pool.status();
+        super::Pool {
+            size: status.size,
+            idle: status.available,
+            max: status.max_size,
+            waiting: status.waiting,
+        }
+    }
+
+    /// Changes the least and the most connections of the pool. What is over that is closed once it is idle.
+    pub(super) fn set_pool_size(&self, min: usize, max: usize) {
+        self.pool_min_size.set(min);
+        self.pool_max_size.set(max);
+        self.pool.resize(max);
     }
 
     /// Opens connections until the pool has its least size; deadpool only opens on demand. Also
     /// gives back, one at a time, the room that was taken from a pool whose server was full.
     pub(super) async fn keep_warm(&self) {
         let status = self.pool.status();
-        if status.max_size < self.pool_max_size {
+        if status.max_size < self.pool_max_size.get() {
             self.pool.resize(status.max_size + 1);
         }
-        let missing = self.pool_min_size.saturating_sub(status.size);
+        let missing = self.pool_min_size.get().saturating_sub(status.size);
         if missing == 0 {
             return;
         }
@@ -297,7 +317,7 @@ impl PostgresShard {
     async fn connection(&self) -> Result<Object, Failure> {
         let begun = Instant::now();
         loop {
-            match self.pool.get().await {
+            match self.pooled().await {
                 // The server takes no more connections. Those that are open work: wait for one of
                 // them. What the pool is resized to does not keep it from opening more, since it
                 // had leave to open those that it has not.
@@ -315,6 +335,20 @@ impl PostgresShard {
                 other => return other.map_err(pool::describe),
             }
         }
+    }
+
+    /// A connection of the pool. Only who does not get one at once counts as waiting.
+    async fn pooled(&self) -> Result<Object, PoolError> {
+        let mut getting = pin!(self.pool.get());
+        let at_once = poll_fn(|context| Poll::Ready(getting.as_mut().poll(context))).await;
+        if let Poll::Ready(got) = at_once {
+            return got;
+        }
+        let began = Instant::now();
+        let got = getting.await;
+        let figures = self.metrics.shard(self.id.index());
+        figures.pool_waits.note_time(began.elapsed());
+        got
     }
 
     /// Closes one connection of the pool, an idle one if there is any, and keeps it closed for a

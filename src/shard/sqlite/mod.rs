@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::identity::Identity;
 use super::member::MemberId;
 use super::orphan::Unfinished;
-use super::{Expiring, Failure, Reading};
+use super::{Expiring, Failure, Pool, Reading};
 use crate::command::{Operation, Outcome, Row, Rows, Stamp, Timestamp};
 
 pub(super) use membership::Membership;
@@ -212,8 +212,15 @@ impl SqliteShard {
         .map(|count| count as u64)
     }
 
-    pub(super) fn pool_size(&self) -> usize {
-        2
+    /// One connection writes, one reads.
+    pub(super) fn pool(&self) -> Pool {
+        let jobs = |queue: &mpsc::Sender<Job>| queue.max_capacity() - queue.capacity();
+        Pool {
+            size: 2,
+            idle: 2,
+            max: 2,
+            waiting: jobs(&self.writer) + jobs(&self.reader),
+        }
     }
 
     pub(super) async fn keep_warm(&self) {}

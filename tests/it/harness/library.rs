@@ -38,6 +38,7 @@ impl Library {
             .build()
             .expect("a runtime");
         let settings = Settings {
+            metrics: Arc::default(),
             pool_min_size: 1,
             pool_max_size: 4,
             connect_timeout: Duration::from_secs(10),

@@ -9,3 +9,5 @@ mod programs;
 mod readme;
 mod redis_crate;
 mod start_ups;
+
+pub use programs::{installed, source};

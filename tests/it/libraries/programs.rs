@@ -104,14 +104,16 @@ fn run(it: &Deployment, mut command: Command, args: &[&str]) {
     );
 }
 
-fn source(language: &str) -> PathBuf {
+/// Where the programs of a language are.
+pub fn source(language: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")
         .join(language)
 }
 
+/// Where `make client-libraries` has put something.
 #[track_caller]
-fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let path = target.join("clients").join(name);
     assert!(

@@ -1,0 +1,330 @@
+//! A transfer from its arguments to its exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::ArgMatches;
+
+use super::commands::{
+    DESTINATION, EXPIRES_COLUMN, FROM, IF_ABSENT, KEY_COLUMN, MATCH, NO_VERIFY, SOURCE, STATE,
+    TABLE, TO, VALUE_COLUMN, WHERE,
+};
+use super::copy::{Target, copy};
+use super::file::{Lines, Output, with_suffix};
+use super::progress::Progress;
+use super::resp::Resp;
+use super::scan::Scan;
+use super::source::Source;
+use super::state::{State, Subject, default_name};
+use super::store::Store;
+use super::table::{Columns, Table};
+use super::tally::{Findings, Tally};
+use super::verify::verify;
+use crate::failure::{Failure, refused};
+
+/// Nothing is missing but keys that are no strings.
+const EXIT_OTHER_TYPES: u8 = 3;
+
+const STDOUT: &str = "-";
+
+/// Reads a variable of the environment.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// `respgres import`. `own` is the URL of the respgres of this configuration, asked for only if it is needed.
+pub async fn import(
+    matches: &ArgMatches,
+    environment: Environment<'_>,
+    own: impl FnOnce() -> Result<String, Failure>,
+) -> Result<ExitCode, Failure> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let given = text(SOURCE).unwrap_or_default();
+    let is_env = given.starts_with("env:");
+    let from = address(&given, environment)?;
+    let is_table = is_url(&from, &["postgresql", "postgres"]);
+    refuse_options(matches, &from, is_table)?;
+    let (source, label) = if is_table {
+        let needed = |name: &str| {
+            text(name).ok_or_else(|| {
+                refused(format!(
+                    "--{name} is missing; a table needs --{TABLE}, --{KEY_COLUMN} and --{VALUE_COLUMN}"
+                ))
+            })
+        };
+        let columns = Columns {
+            table: needed(TABLE)?,
+            key: needed(KEY_COLUMN)?,
+            value: needed(VALUE_COLUMN)?,
+            expires: text(EXPIRES_COLUMN),
+            condition: text(WHERE),
+        };
+        let table = Table::open(&from, columns).await?;
+        let label = table.label().to_owned();
+        (Source::Table(table), label)
+    } else if is_url(&from, &["redis", "rediss", "redis+unix", "unix"]) {
+        let scan = Scan::open(&from, text(MATCH)).await?;
+        let label = scan.resp.label().to_owned();
+        (Source::Scan(scan), label)
+    } else if is_env || from.contains("://") {
+        return Err(refused(
+            "the source is no URL of a Redis or of a PostgreSQL; give redis://…, postgresql://… or the path of an export"
+                .to_owned(),
+        ));
+    } else {
+        let lines = Lines::open(Path::new(&from))?;
+        let label = format!("{from} ({} bytes)", lines.length());
+        (Source::Lines(lines), label)
+    };
+    let to = match text(TO) {
+        Some(to) => address(&to, environment)?,
+        None => own()?,
+    };
+    let store = Store {
+        resp: Resp::open(&to).await?,
+        if_absent: matches.get_flag(IF_ABSENT),
+    };
+    refuse_one_server(&source, &store).await?;
+    let subject = Subject {
+        source: label,
+        target: store.resp.label().to_owned(),
+        options: options(matches),
+    };
+    let path = match &source {
+        Source::Lines(_) => with_suffix(Path::new(&from), ".state"),
+        _ => default_name("import", &subject.source),
+    };
+    let path = matches.get_one(STATE).cloned().unwrap_or(path);
+    let state = State::open(Some(path), subject)?;
+    let transfer = Transfer {
+        what: "import",
+        source,
+        target: Target::Store(store),
+        state,
+        is_verified: !matches.get_flag(NO_VERIFY),
+    };
+    transfer.run().await
+}
+
+/// `respgres export`. `own` is as for [`import`].
+pub async fn export(
+    matches: &ArgMatches,
+    environment: Environment<'_>,
+    own: impl FnOnce() -> Result<String, Failure>,
+) -> Result<ExitCode, Failure> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let to = address(&text(DESTINATION).unwrap_or_default(), environment)?;
+    let from = match text(FROM) {
+        Some(from) => address(&from, environment)?,
+        None => own()?,
+    };
+    let source = Source::Scan(Scan::open(&from, text(MATCH)).await?);
+    let subject = |target: String| Subject {
+        source: match &source {
+            Source::Scan(scan) => scan.resp.label().to_owned(),
+            _ => String::new(),
+        },
+        target,
+        options: options(matches),
+    };
+    let path = matches.get_one::<PathBuf>(STATE).cloned();
+    let (target, state) = if is_url(&to, &["redis", "rediss", "redis+unix", "unix"]) {
+        let store = Store {
+            resp: Resp::open(&to).await?,
+            if_absent: matches.get_flag(IF_ABSENT),
+        };
+        refuse_one_server(&source, &store).await?;
+        let subject = subject(store.resp.label().to_owned());
+        let path = path.unwrap_or_else(|| default_name("export", &subject.target));
+        (Target::Store(store), State::open(Some(path), subject)?)
+    } else if matches.get_flag(IF_ABSENT) {
+        return Err(refused(format!(
+            "--{IF_ABSENT} is for an export to a Redis; leave it out"
+        )));
+    } else if to == STDOUT {
+        (
+            Target::Output(Output::stdout()),
+            State::open(None, subject(STDOUT.to_owned()))?,
+        )
+    } else {
+        let file = Path::new(&to);
+        if file.exists() {
+            return Err(refused(format!(
+                "{to} is there already; remove it, or give another name"
+            )));
+        }
+        let path = path.unwrap_or_else(|| with_suffix(file, ".state"));
+        let mut state = State::open(Some(path), subject(to.clone()))?;
+        let (output, is_kept) = Output::file(file, state.output_bytes())?;
+        if !is_kept {
+            eprintln!("{to}.part is shorter than it was; beginning anew");
+            state.begin_anew();
+        }
+        (Target::Output(output), state)
+    };
+    let transfer = Transfer {
+        what: "export",
+        source,
+        target,
+        state,
+        is_verified: !matches.get_flag(NO_VERIFY),
+    };
+    transfer.run().await
+}
+
+struct Transfer {
+    what: &'static str,
+    source: Source,
+    target: Target,
+    state: State,
+    is_verified: bool,
+}
+
+impl Transfer {
+    async fn run(mut self) -> Result<ExitCode, Failure> {
+        let (unit, expected) = self.source.expected().await;
+        if !self.state.is_copied() {
+            self.go_to_where_it_was()?;
+            // A name that can't be written is told now, not after two seconds of work.
+            self.state.save(self.state.output_bytes())?;
+            let begun = Instant::now();
+            let before = self.state.tally().millis;
+            let mut progress = Progress::begin(self.what, unit, expected);
+            let copied = copy(
+                &mut self.source,
+                &mut self.target,
+                &mut self.state,
+                &mut progress,
+            );
+            let copied = copied.await;
+            progress.end();
+            self.state.tally().millis = before + begun.elapsed().as_millis() as u64;
+            let output_bytes = match &mut self.target {
+                Target::Output(output) => output.sync()?,
+                Target::Store(_) => 0,
+            };
+            if copied.is_ok() {
+                self.state.copied();
+            }
+            self.state.save(output_bytes)?;
+            copied?;
+        }
+        eprint!("{}\n{}", self.what, self.state.tally().lines());
+        let findings = match self.is_verified {
+            true => {
+                let mut progress = Progress::begin("check", unit, expected);
+                let findings = verify(&mut self.source, &mut self.target, &mut progress).await;
+                progress.end();
+                findings?
+            }
+            false => None,
+        };
+        if let Some(findings) = &findings {
+            eprint!("{}", findings.lines());
+        }
+        if let Target::Output(output) = self.target {
+            output.finish()?;
+        }
+        self.state.remove();
+        Ok(code(self.state.tally(), findings.as_ref()))
+    }
+
+    fn go_to_where_it_was(&mut self) -> Result<(), Failure> {
+        let Some(position) = self.state.position().cloned() else {
+            // The file may have been written further than was noted.
+            return Ok(());
+        };
+        let shown = self.state.path().map(|path| path.display().to_string());
+        if self.source.rewind(Some(&position))? {
+            let read = self.state.tally().read;
+            eprintln!(
+                "going on after {read} keys, by {}",
+                shown.unwrap_or_default()
+            );
+            return Ok(());
+        }
+        eprintln!("the source was started again, so that its cursors are void: beginning anew");
+        self.state.begin_anew();
+        if let Target::Output(output) = &mut self.target {
+            output.clear()?;
+        }
+        self.source.rewind(None).map(drop)
+    }
+}
+
+fn code(tally: &Tally, findings: Option<&Findings>) -> ExitCode {
+    let is_missing = match findings {
+        Some(findings) => findings.missing + findings.different > 0,
+        None => tally.refused > 0,
+    };
+    match (is_missing, tally.has_others()) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(EXIT_OTHER_TYPES),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// The address, which may be in a variable of the environment.
+fn address(given: &str, environment: Environment<'_>) -> Result<String, Failure> {
+    match given.strip_prefix("env:") {
+        None => Ok(given.to_owned()),
+        Some(name) => environment(name)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| refused(format!("the variable {name} is not set; set it to the URL"))),
+    }
+}
+
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| schemes.contains(&scheme))
+}
+
+/// The options that decide what is moved, as the state has them.
+fn options(matches: &ArgMatches) -> String {
+    let named = [KEY_COLUMN, VALUE_COLUMN, EXPIRES_COLUMN, WHERE, MATCH];
+    let mut options: Vec<String> = named
+        .into_iter()
+        .filter_map(|name| {
+            let value = matches.try_get_one::<String>(name).ok().flatten()?;
+            Some(format!("--{name} {value}"))
+        })
+        .collect();
+    if matches.get_flag(IF_ABSENT) {
+        options.push(format!("--{IF_ABSENT}"));
+    }
+    match options.is_empty() {
+        true => "no options".to_owned(),
+        false => options.join(" "),
+    }
+}
+
+fn refuse_options(matches: &ArgMatches, from: &str, is_table: bool) -> Result<(), Failure> {
+    let of_a_table = [TABLE, KEY_COLUMN, VALUE_COLUMN, EXPIRES_COLUMN, WHERE];
+    let is_scan = is_url(from, &["redis", "rediss", "redis+unix", "unix"]);
+    let given = of_a_table
+        .into_iter()
+        .find(|name| matches.contains_id(name));
+    if let Some(name) = given.filter(|_| !is_table) {
+        return Err(refused(format!(
+            "--{name} is for a table of a PostgreSQL; leave it out, or give postgresql://…"
+        )));
+    }
+    if matches.contains_id(MATCH) && !is_scan {
+        return Err(refused(format!(
+            "--{MATCH} is for a Redis; for a table there is --{WHERE}"
+        )));
+    }
+    Ok(())
+}
+
+async fn refuse_one_server(source: &Source, store: &Store) -> Result<(), Failure> {
+    if let Source::Scan(scan) = source {
+        let run_id = store.resp.server().await?.run_id;
+        if run_id == scan.run_id() && scan.resp.label() == store.resp.label() {
+            return Err(refused(format!(
+                "{} is the source and the target; give --{TO} or --{FROM} another one",
+                store.resp.label()
+            )));
+        }
+    }
+    Ok(())
+}
