@@ -33,9 +33,9 @@ use std::time::Duration;
 use variables::{
     ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
     DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
-    HTTP_ADDR, HTTP_TLS_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE,
-    NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR, REUSE_PORT,
-    RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    HTTP_ADDR, HTTP_TLS_ADDR, HTTP_TOKEN, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS,
+    MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
+    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
 };
 
 use crate::tls::ServerFiles;
@@ -69,6 +69,8 @@ pub struct Config {
     pub http_addr: Option<String>,
     /// Where HTTP clients connect with TLS, as `resp_addr`.
     pub http_tls_addr: Option<String>,
+    /// What HTTP clients have to show.
+    pub http_token: Option<SecretText>,
     /// What the ports with TLS are made from; there if one of them is.
     pub tls: Option<ServerFiles>,
     /// Whether other processes may listen on the same ports.
@@ -194,6 +196,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             resp_tls_addr: resp_tls,
             http_addr: http,
             http_tls_addr: http_tls,
+            http_token: self.parsed(&HTTP_TOKEN, token),
             tls,
             reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
@@ -459,6 +462,16 @@ fn address(setting: &Setting) -> Result<String, String> {
         return problem("has a port that is not a number from 0 to 65535");
     }
     Ok(value.to_owned())
+}
+
+/// A token that can stand in a header. What is wrong with it is told without it.
+fn token(setting: &Setting) -> Result<SecretText, String> {
+    match setting.value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(SecretText::new(&setting.value)),
+        false => {
+            Err("has spaces, or what is not ASCII; draw one with `openssl rand -hex 32`".to_owned())
+        }
+    }
 }
 
 fn on_or_off(setting: &Setting) -> Result<bool, String> {

@@ -227,6 +227,16 @@ pub const REDIS_KEY_FILE: Variable = Variable {
     meaning: "PEM file with its key, without a passphrase",
 };
 
+/// The token of the side port.
+pub const HTTP_TOKEN: Variable = Variable {
+    name: "HTTP_TOKEN",
+    flag: "http-token",
+    value_name: "TOKEN",
+    default: DefaultValue::Words("none: everybody"),
+    bounds: None,
+    meaning: "What HTTP clients have to show, as `Authorization: Bearer TOKEN` or as the password of any name",
+};
+
 /// Where embedded shards live.
 pub const DATA_DIR: Variable = Variable {
     name: "DATA_DIR",
@@ -421,6 +431,7 @@ pub const VARIABLES: &[Variable] = &[
     RESP_TLS_ADDR,
     HTTP_ADDR,
     HTTP_TLS_ADDR,
+    HTTP_TOKEN,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
     TLS_CLIENT_CA_FILE,
@@ -464,6 +475,10 @@ pub const SECRETS: &[Secret] = &[
     Secret {
         name: "REDIS_URL",
         stand_in: "memory:",
+    },
+    Secret {
+        name: "HTTP_TOKEN",
+        stand_in: "HTTP_TOKEN",
     },
 ];
 

@@ -2,9 +2,10 @@
 //!
 //! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
 //! for Prometheus (in its text format, `exposition`), `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
-//! in, and how bytes go out. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in
+//! in, and how bytes go out. `access` has who may come in. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in
 //! `error`.
 
+mod access;
 mod body;
 mod data;
 mod docs;
@@ -31,6 +32,7 @@ use serde::ser::{Serialize, Serializer};
 use crate::engine::Engine;
 use crate::routing::ShardId;
 
+pub use access::Token;
 use error::ApiError;
 pub use serve::serve;
 
@@ -62,11 +64,16 @@ impl Limits {
 struct Api {
     engine: Arc<Engine>,
     limits: Limits,
+    token: Arc<Token>,
 }
 
 /// All paths of the side port.
-pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
-    let api = Api { engine, limits };
+pub fn router(engine: Arc<Engine>, limits: Limits, token: Arc<Token>) -> Router {
+    let api = Api {
+        engine,
+        limits,
+        token,
+    };
     Router::new()
         .route("/write", post(data::write))
         // Two routes, since a wildcard does not match the empty key.
@@ -82,6 +89,7 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/docs/{file}", get(docs::asset))
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(api.clone(), access::check))
         .layer(middleware::from_fn_with_state(api.clone(), count))
         .with_state(api)
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::patience::Patience;
-use super::{Limits, router};
+use super::{Limits, Token, router};
 use crate::engine::Engine;
 use crate::tls::{Doors, Knock, Refused};
 
@@ -34,7 +34,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What is sent where there are too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-Content-Length: 57\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+Content-Length: 58\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
 {\"detail\":\"too many connections; try again, or close one\"}";
 
 /// What is sent to who speaks HTTP to the port of HTTPS.
@@ -52,12 +52,13 @@ pub async fn serve(
     doors: Doors,
     engine: Arc<Engine>,
     limits: Limits,
+    token: Arc<Token>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     // From the runtime that made them to this one.
     let doors = doors.moved_here()?;
     let port = Arc::new(Port {
-        router: router(Arc::clone(&engine), limits),
+        router: router(Arc::clone(&engine), limits, token),
         engine,
         shutdown,
     });

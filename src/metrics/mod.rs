@@ -79,6 +79,7 @@ counters! {
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
     protocol_errors: "RESP connections closed because of a broken frame";
     http_requests: "HTTP requests answered";
+    http_unauthorized: "HTTP requests with a wrong token";
     shard_read_batches: "Read statements sent to shards";
     shard_write_batches: "Write statements or transactions sent to shards";
     shard_writes: "Single writes in those batches";

@@ -15,6 +15,7 @@ mod expiry;
 mod fault_proxy;
 mod handover;
 mod harness;
+mod http_token;
 mod identity;
 mod installing;
 mod keyspace;

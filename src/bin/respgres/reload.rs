@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use respgres::config::{Change, Config};
 use respgres::engine::Engine;
+use respgres::http::Token;
 use respgres::tls::ServerTls;
 
 use crate::failure::Failure;
@@ -12,6 +13,7 @@ use crate::logging::LogLevel;
 /// What can be changed while it runs.
 pub struct Running {
     pub engine: Arc<Engine>,
+    pub http_token: Arc<Token>,
     /// The certificate of the ports.
     pub tls: Option<Arc<ServerTls>>,
     pub log_level: LogLevel,
@@ -41,6 +43,7 @@ impl Running {
         self.engine
             .set_pool_sizes(new.db_pool_min_size, new.db_pool_max_size);
         self.engine.set_queue_wait_max(new.queue_wait_max);
+        self.http_token.replace(new.http_token.as_ref());
         self.log_level.set(&new.log_level);
         // Small files, read once a signal; what is new is logged there.
         if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {

@@ -93,6 +93,7 @@ pub async fn serve(
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
+    let http_token = Arc::new(http::Token::new(config.http_token.as_ref()));
     let listening = ports.listening();
     if let Some(tls) = &ports.tls {
         tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
@@ -102,6 +103,7 @@ pub async fn serve(
             ports.http,
             Arc::clone(&engine),
             http_limits,
+            Arc::clone(&http_token),
             stop_http.clone(),
         );
         let http = workers.of(0).spawn(http);
@@ -126,6 +128,7 @@ pub async fn serve(
     let mut served = None;
     let running = Running {
         engine: Arc::clone(&engine),
+        http_token,
         tls: ports.tls,
         log_level,
     };
