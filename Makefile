@@ -9,7 +9,7 @@ CLIENTS := $(TARGET)/clients
 CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client-libraries checkers soak differential fuzz bench bench-curve bench-programs deb packages-test lint
+.PHONY: help run test client-libraries checkers soak differential fuzz bench bench-curve bench-overload bench-programs deb packages-test lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: bench-programs ## measure beside Redis, PostgreSQL and other proxies (Deb
 
 bench-curve: bench-programs ## rate and p99 against connections, depth, value size, shards and keys (MAX_KEYS=n)
 	$(BENCH_VENV)/bin/python -m benchmarks.runner.curves
+
+bench-overload: bench-programs ## what is left of the peak when three times as much is asked for
+	$(BENCH_VENV)/bin/python -m benchmarks.runner.overload
 
 bench-programs:
 	@scripts/install-test-dependencies.sh --benchmarks

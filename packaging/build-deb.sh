@@ -28,6 +28,11 @@ cp -R packaging/debian "$stage"
 cp README.md ARCHITECTURE.md CHANGELOG.md "$stage"
 install -m 755 "$built/respgres" "$stage/respgres"
 
+# The unit for processes that take over from each other is the other one, but for this.
+sed -e 's/^\(Description=.*\)$/\1 (%i)/' \
+    -e 's/^Environment=DATA_DIR=.*$/&\n# One process listens beside the other until that has drained, which is what SIGQUIT asks for.\nEnvironment=REUSE_PORT=on\nKillSignal=SIGQUIT/' \
+    packaging/debian/respgres.service >"$stage/debian/respgres@.service"
+
 # The configuration is .env.example, where the package has things.
 {
     cat <<'END'

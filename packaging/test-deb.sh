@@ -68,14 +68,19 @@ scratch_dpkg --install "$deb"
 grep -q '^CACHE_TTL=60$' "$root/etc/respgres/respgres.env" || die "an upgrade overwrites the settings"
 say "installed again, the settings as they were"
 
-# With the rest of the system below it, as the unit names targets and programs of others.
-unit=$scratch/respgres.service
-sed "s|^ExecStart=/usr|ExecStart=$root/usr|" "$root/lib/systemd/system/respgres.service" >"$unit"
-systemd-analyze verify --man=no "$unit" 2>"$scratch/verify.err" || { cat "$scratch/verify.err" >&2; die "systemd-analyze refuses the unit"; }
-! grep respgres "$scratch/verify.err" >&2 || die "systemd-analyze complains of the unit"
-systemd-analyze security --offline=true --threshold=$exposure_max "$unit" >"$scratch/security" ||
-    { cat "$scratch/security" >&2; die "the unit allows more than it has to"; }
-say "systemd-analyze accepts the unit: $(tail -n 1 "$scratch/security" | sed 's/^[^A-Za-z]*//')"
+# With the rest of the system below it, as the units name targets and programs of others.
+for name in respgres respgres@; do
+    unit=$scratch/${name}.service
+    sed "s|^ExecStart=/usr|ExecStart=$root/usr|" "$root/lib/systemd/system/${name}.service" >"$unit"
+    systemd-analyze verify --man=no "$unit" 2>"$scratch/verify.err" || { cat "$scratch/verify.err" >&2; die "systemd-analyze refuses $name"; }
+    ! grep respgres "$scratch/verify.err" >&2 || die "systemd-analyze complains of $name"
+    systemd-analyze security --offline=true --threshold=$exposure_max "$unit" >"$scratch/security" ||
+        { cat "$scratch/security" >&2; die "$name allows more than it has to"; }
+done
+for line in Environment=REUSE_PORT=on KillSignal=SIGQUIT; do
+    expect "lines with $line" "$(grep -cx "$line" "$unit")" 1
+done
+say "systemd-analyze accepts the units: $(tail -n 1 "$scratch/security" | sed 's/^[^A-Za-z]*//')"
 
 # What it does from start to stop, with a client on each port, has to be what the unit's filter lets pass. Not as root, for
 # which SQLite does more.

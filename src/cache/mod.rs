@@ -44,6 +44,7 @@ use crate::view::{Epoch, Instance, Sight};
 pub use entry::Cached;
 pub use memory::MemoryCache;
 pub use redis::channels::{Answer as ChannelsAnswer, Channels, Message};
+pub use redis::survey::{RedisFacts, survey};
 pub use redis::{RedisCache, RedisSession, Settings as RedisSettings};
 pub use session::Session;
 

@@ -34,12 +34,13 @@ mod reply_scanner;
 mod server;
 mod settle;
 mod steps;
+pub(super) mod survey;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisError, Script};
+use ::redis::Script;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -113,25 +114,10 @@ impl RedisCache {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, String> {
-        let unusable = |error: RedisError| format!("not a usable Redis URL: {}", error.category());
-        // The redis crate, which is built without TLS, reads the rest.
-        let (url, tls) = match url.strip_prefix("rediss://") {
-            Some(rest) => {
-                let tls = settings.tls.clone();
-                let tls = tls.ok_or("not a usable Redis URL: whom to trust is not said")?;
-                (format!("redis://{rest}"), Some(tls))
-            }
-            None => (url.to_owned(), None),
-        };
-        let info = url.into_connection_info().map_err(unusable)?;
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            _ => return Err("not a usable Redis URL: not an address".to_owned()),
-        };
+        let target = Target::new(url, settings.tls.as_ref())?;
         let shared = Arc::new(Shared {
-            target: Target { info, tls },
-            address,
+            address: target.address(),
+            target,
             ttl: Time::new(settings.ttl),
             settings,
             workers,

@@ -326,6 +326,12 @@ pub enum Proxy {
     Shard(Bytes),
     /// PROXY SHARDS
     Shards,
+    /// `PROXY HOTKEYS [count]`
+    HotKeys(usize),
+    /// `PROXY BIGKEYS [count]`
+    BigKeys(usize),
+    /// `PROXY SLOWLOG [count]`
+    Slowlog(usize),
     /// `PROXY UNSUPPORTED [command …]`
     Unsupported(Vec<Bytes>),
 }

@@ -236,33 +236,32 @@ fn write_shards(text: &mut Exposition, metrics: &Metrics) {
             family.sample(labels, operations.count(outcome));
         }
     }
-    let histograms: [(_, _, _, fn(&Operations) -> Distribution); 3] = [
-        (
-            "respgres_shard_queue_duration_seconds",
-            "Time that operations waited for their batch to leave",
-            WAITS,
-            |operations| operations.queued.read(),
-        ),
-        (
-            "respgres_shard_statement_duration_seconds",
-            "Time that the shard took for a batch, with its commit and the wait for a connection",
-            WAITS,
-            |operations| operations.statements.read(),
-        ),
-        (
-            "respgres_shard_batch_operations",
-            "Operations in a batch",
-            BATCHES,
-            |operations| operations.batches.read(),
-        ),
-    ];
-    for (name, help, bounds, of) in histograms {
-        let mut family = text.histograms(name, help);
-        for (shard, kind, operations) in by_kind(metrics) {
-            let labels: Labels<'_> = &[("shard", &shard), ("kind", &kind)];
-            family.histogram(labels, bounds, &of(operations));
-        }
-    }
+    let mut of_operations =
+        |name: &str, help: &str, bounds: Bounds, of: fn(&Operations) -> Distribution| {
+            let mut family = text.histograms(name, help);
+            for (shard, kind, operations) in by_kind(metrics) {
+                let labels: Labels<'_> = &[("shard", &shard), ("kind", &kind)];
+                family.histogram(labels, bounds, &of(operations));
+            }
+        };
+    of_operations(
+        "respgres_shard_queue_duration_seconds",
+        "Time that operations waited for their batch to leave",
+        WAITS,
+        |operations| operations.queued.read(),
+    );
+    of_operations(
+        "respgres_shard_statement_duration_seconds",
+        "Time that the shard took for a batch, with its commit and the wait for a connection",
+        WAITS,
+        |operations| operations.statements.read(),
+    );
+    of_operations(
+        "respgres_shard_batch_operations",
+        "Operations in a batch",
+        BATCHES,
+        |operations| operations.batches.read(),
+    );
     let mut family = text.histograms(
         "respgres_shard_pool_wait_duration_seconds",
         "Time that was waited for a connection of the pool where none was free, opening one included",

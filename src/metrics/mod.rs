@@ -5,18 +5,25 @@
 
 mod counter;
 mod histogram;
+mod hot_keys;
 pub mod process;
+mod sampler;
 mod shard;
+mod slow_log;
 mod spans;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use counter::{Counter, Gauge};
 pub use histogram::{Distribution, Histogram};
+pub use hot_keys::{BigKey, HotKey, SampledKey};
+pub use sampler::{Access, Sampler, Samples};
 pub use shard::{OUTCOMES, Operations, Outcome, Shard};
+pub use slow_log::{SlowEntry, SlowLog};
 pub use spans::Spans;
 pub use worker::{Worker, share};
 
@@ -35,6 +42,8 @@ macro_rules! counters {
             pub clients_max: Gauge,
             /// How long the cache took for the steps that come in batches, as [`CACHE_STEPS`] names them.
             pub cache_steps: [Histogram; CACHE_STEPS.len()],
+            /// What took long.
+            pub slow_log: SlowLog,
             /// When the process started, since the epoch.
             pub started: Duration,
             workers: Box<[Worker]>,
@@ -45,13 +54,15 @@ macro_rules! counters {
         impl Metrics {
             /// The figures of so many workers, shards and commands.
             pub fn new(workers: usize, shards: usize, commands: usize) -> Self {
+                let hasher = RandomState::new();
                 Self {
                     $($field: Counter::default(),)*
                     clients: Gauge::default(),
                     clients_max: Gauge::default(),
                     cache_steps: Default::default(),
+                    slow_log: SlowLog::default(),
                     started: process::unix_time(),
-                    workers: (0..workers.max(1)).map(|_| Worker::new(commands)).collect(),
+                    workers: (0..workers.max(1)).map(|_| Worker::new(commands, hasher.clone())).collect(),
                     shards: (0..shards.max(1)).map(|_| Shard::default()).collect(),
                     errors: Mutex::default(),
                 }
@@ -158,6 +169,22 @@ impl Metrics {
             sum += of(worker);
         }
         sum
+    }
+
+    /// The keys that are asked for most, the hottest first, over the last minute or so.
+    pub fn hot_keys(&self, count: usize) -> Vec<HotKey> {
+        let now = Instant::now();
+        let workers = self.workers.iter();
+        let rates = workers.map(|worker| worker.sampler.rates(now)).collect();
+        hot_keys::merged(rates, count)
+    }
+
+    /// The keys with the largest values that were seen, the largest first.
+    pub fn big_keys(&self, count: usize) -> Vec<BigKey> {
+        let now = Instant::now();
+        let workers = self.workers.iter();
+        let seen = workers.flat_map(|worker| worker.sampler.big(now)).collect();
+        hot_keys::largest(seen, count)
     }
 
     /// A counter of [`table`](Metrics::table), by its name; 0 if there is none.

@@ -1,9 +1,11 @@
 //! What each worker counts for itself, since it does so at every command.
 
+use std::collections::hash_map::RandomState;
 use std::time::Duration;
 
 use super::counter::Counter;
 use super::histogram::{Distribution, Histogram, nanos};
+use super::sampler::Sampler;
 
 /// The figures of one worker, on cache lines of their own. Only its thread adds to those that are
 /// added to [alone](Counter::add_alone).
@@ -18,17 +20,20 @@ pub struct Worker {
     pub output_bytes: Counter,
     /// How long the cache took to answer a GET, from its being sent.
     pub cache_gets: Histogram,
+    /// Which requests are looked at more closely.
+    pub sampler: Sampler,
     /// By the place of a command in its table.
     calls: Box<[Histogram]>,
 }
 
 impl Worker {
-    pub(super) fn new(commands: usize) -> Self {
+    pub(super) fn new(commands: usize, hasher: RandomState) -> Self {
         Self {
             commands: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
             cache_gets: Histogram::default(),
+            sampler: Sampler::new(hasher),
             calls: (0..commands).map(|_| Histogram::default()).collect(),
         }
     }

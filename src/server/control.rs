@@ -10,7 +10,7 @@ use super::clients::Client;
 use super::dispatch::Output;
 use super::pubsub::{KINDS, PubSub};
 use super::session::{Session, authenticate};
-use super::{Server, acl, info, introspect, memory, spec_of};
+use super::{Server, acl, info, introspect, memory, slowlog, spec_of};
 use crate::command::Control;
 use crate::command::control::{ChannelKind, Subscription};
 use crate::metrics::process::unix_time;
@@ -67,7 +67,9 @@ impl Server {
             ]),
             // Replicas of the shards are PostgreSQL's affair: none is known here.
             Control::Wait => Reply::Integer(0),
-            Control::Slowlog(subcommand) => self.slowlog.answer(subcommand),
+            Control::Slowlog(subcommand) => {
+                slowlog::answer(&self.engine.metrics().slow_log, subcommand)
+            }
             Control::Latency(subcommand) => self.latency(subcommand),
             Control::Memory(subcommand) => memory::memory(self, subcommand).await,
             Control::Acl(subcommand) => acl::acl(subcommand),

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -20,7 +21,7 @@ use super::segment::Segment;
 use super::session::{Session, help};
 use super::statistics::command_of;
 use crate::command::{Command, Control, Rejection, Transaction};
-use crate::metrics::{Metrics, Worker};
+use crate::metrics::{Metrics, Samples, Worker};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
 
@@ -201,6 +202,11 @@ pub(super) struct Output<'a, S> {
     /// What is answered, for the errors; and which of it is next.
     pub(super) requests: &'a [Request],
     pub(super) answering: usize,
+    /// Which of it is sampled, and which next; the server that does that, and when all of it came.
+    pub(super) samples: Samples,
+    pub(super) sampled: usize,
+    pub(super) server: &'a Server,
+    pub(super) began: Instant,
     pub(super) worker: &'a Worker,
     pub(super) metrics: &'a Metrics,
 }
@@ -214,11 +220,27 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
             let command = request.and_then(|request| command_of(request, None));
             self.metrics.note_error(command, text);
         }
+        if self.answering == self.sampled {
+            self.sample(reply);
+        }
         self.answering += 1;
         if !session.replies.is_next_sent() {
             return Ok(());
         }
         self.write(reply, session).await
+    }
+
+    #[cold]
+    fn sample(&mut self, reply: &Reply) {
+        let words = match self.requests.get(self.answering) {
+            Some(Request::Words(words)) => &words[..],
+            _ => &[],
+        };
+        let sampler = &self.worker.sampler;
+        let weight = self.samples.take();
+        self.sampled = self.samples.next();
+        self.server
+            .sample(sampler, weight, words, reply, self.began);
     }
 
     /// As [`push`](Output::push), but for what the client always wants.

@@ -17,6 +17,7 @@ mod monitor;
 mod pause;
 mod proxy;
 mod pubsub;
+mod sampling;
 mod secrets;
 mod segment;
 mod session;
@@ -55,7 +56,6 @@ use latency::LatencyMonitor;
 use monitor::Monitors;
 use pause::Pause;
 use pubsub::PubSub;
-use slowlog::SlowLog;
 use statistics::Statistics;
 
 /// Everything that connections share.
@@ -70,7 +70,6 @@ pub struct Server {
     pause: Pause,
     monitors: Monitors,
     channels: Arc<PubSub>,
-    slowlog: SlowLog,
     latencies: LatencyMonitor,
     statistics: Statistics,
 }
@@ -119,7 +118,6 @@ impl Server {
             pause: Pause::default(),
             monitors: Monitors::default(),
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
-            slowlog: SlowLog::default(),
             latencies: LatencyMonitor::default(),
             statistics: Statistics::default(),
             engine,
@@ -197,8 +195,8 @@ impl Server {
     fn note_slow(&self, client: &Client, requests: &[Request], took: Duration, spans: Spans) {
         if self.config.slow().is_some_and(|slow| took >= slow) {
             let entries_max = self.config.slowlog_entries_max();
-            self.slowlog
-                .note(client, requests, took, spans, entries_max);
+            let slow_log = &self.engine.metrics().slow_log;
+            slowlog::note(slow_log, client, requests, took, spans, entries_max);
         }
         let threshold = self.config.latency_threshold_millis();
         if threshold > 0 && took.as_millis() as i64 >= threshold {

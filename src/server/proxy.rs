@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use super::Server;
 use super::answer::failed;
+use super::slowlog;
 use crate::command::control::Proxy;
 use crate::command::unsupported::UNSUPPORTED;
+use crate::metrics::{BigKey, HotKey, SampledKey};
 use crate::resp::Reply;
 
 impl Server {
@@ -13,6 +15,9 @@ impl Server {
         match asked {
             Proxy::Shard(key) => self.proxy_shard(key).await,
             Proxy::Shards => self.proxy_shards().await,
+            Proxy::HotKeys(count) => hot_keys(self.engine.metrics().hot_keys(count)),
+            Proxy::BigKeys(count) => big_keys(self.engine.metrics().big_keys(count)),
+            Proxy::Slowlog(count) => slowlog::answer_split(&self.engine.metrics().slow_log, count),
             Proxy::Unsupported(names) => unsupported(&names),
         }
     }
@@ -75,6 +80,59 @@ impl Server {
         }
         Reply::Map(shards)
     }
+}
+
+fn hot_keys(keys: Vec<HotKey>) -> Reply {
+    let number = |number: f64| Reply::text(format!("{number:.1}"));
+    let shown = keys.into_iter().map(|hot| {
+        let HotKey {
+            reads,
+            writes,
+            share,
+            ..
+        } = hot;
+        let mut fields = key_fields(hot.key);
+        fields.extend([
+            (Reply::text("requests_per_second"), number(reads + writes)),
+            (Reply::text("reads_per_second"), number(reads)),
+            (Reply::text("writes_per_second"), number(writes)),
+            (Reply::text("percent"), number(100.0 * share)),
+        ]);
+        Reply::Map(fields)
+    });
+    Reply::Array(shown.collect())
+}
+
+fn big_keys(keys: Vec<BigKey>) -> Reply {
+    let shown = keys.into_iter().map(|big| {
+        let BigKey { key, size, seen } = big;
+        let mut fields = key_fields(key);
+        fields.extend([
+            (Reply::text("bytes"), Reply::Integer(size as i64)),
+            (
+                Reply::text("seen_seconds_ago"),
+                Reply::Integer(seen.elapsed().as_secs() as i64),
+            ),
+        ]);
+        Reply::Map(fields)
+    });
+    Reply::Array(shown.collect())
+}
+
+/// Of a long key only the beginning is known.
+fn key_fields(key: SampledKey) -> Vec<(Reply, Reply)> {
+    let is_whole = key.bytes.len() == key.length;
+    let mut fields = vec![
+        (Reply::text("key"), Reply::Bulk(key.bytes)),
+        (
+            Reply::text("shard"),
+            Reply::text(format!("shard_{}", key.shard)),
+        ),
+    ];
+    if !is_whole {
+        fields.push((Reply::text("key_bytes"), Reply::Integer(key.length as i64)));
+    }
+    fields
 }
 
 fn unsupported(names: &[Bytes]) -> Reply {

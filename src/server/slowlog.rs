@@ -4,8 +4,6 @@
 //! at the clock. Mostly it holds one request. The requests of a pipeline are under way together, so
 //! it has one entry, with the first request's words and how many followed.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,104 +12,100 @@ use super::clients::Client;
 use super::dispatch::Request;
 use super::secrets::{REDACTED, secrets};
 use crate::command::control::Slowlog;
-use crate::metrics::Spans;
 use crate::metrics::process::unix_time;
+use crate::metrics::{SlowEntry, SlowLog, Spans};
 use crate::resp::Reply;
 
 /// Words of a request that are kept, and bytes of each, as in Redis.
 const WORDS_MAX: usize = 32;
 const WORD_BYTES_MAX: usize = 128;
 
-#[derive(Debug, Default)]
-pub(super) struct SlowLog {
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    next_id: i64,
-    /// The latest first.
-    list: VecDeque<Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    id: i64,
-    unix_seconds: i64,
-    micros: i64,
+/// Notes that `requests`, which were handled together, took so long.
+pub(super) fn note(
+    slow_log: &SlowLog,
+    client: &Client,
+    requests: &[Request],
+    took: Duration,
     spans: Spans,
-    /// How many commands were handled together.
-    commands: usize,
-    words: Vec<Bytes>,
-    address: String,
-    name: Bytes,
+    entries_max: usize,
+) {
+    let Some(Request::Words(first)) = requests.first() else {
+        return;
+    };
+    let mut words = trimmed(first);
+    if requests.len() > 1 {
+        let others = format!("... ({} more commands)", requests.len() - 1);
+        words.push(Bytes::from(others));
+    }
+    let entry = SlowEntry {
+        at: unix_time(),
+        took,
+        spans,
+        commands: requests.len(),
+        words,
+        address: client.address().to_string(),
+        name: client.describe(|described| described.name.clone()),
+    };
+    slow_log.note(entry, entries_max);
 }
 
-impl SlowLog {
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that `requests`, which were handled together, took so long.
-    pub(super) fn note(
-        &self,
-        client: &Client,
-        requests: &[Request],
-        took: Duration,
-        spans: Spans,
-        entries_max: usize,
-    ) {
-        let Some(Request::Words(first)) = requests.first() else {
-            return;
-        };
-        let mut words = trimmed(first);
-        if requests.len() > 1 {
-            let others = format!("... ({} more commands)", requests.len() - 1);
-            words.push(Bytes::from(others));
+pub(super) fn answer(slow_log: &SlowLog, asked: Slowlog) -> Reply {
+    match asked {
+        Slowlog::Len => Reply::Integer(slow_log.count() as i64),
+        Slowlog::Reset => {
+            slow_log.clear();
+            Reply::OK
         }
-        let mut entries = self.entries();
-        let entry = Entry {
-            id: entries.next_id,
-            unix_seconds: unix_time().as_secs() as i64,
-            micros: i64::try_from(took.as_micros()).unwrap_or(i64::MAX),
-            spans,
-            commands: requests.len(),
-            words,
-            address: client.address().to_string(),
-            name: client.describe(|described| described.name.clone()),
-        };
-        entries.next_id += 1;
-        entries.list.push_front(entry);
-        entries.list.truncate(entries_max);
-    }
-
-    pub(super) fn answer(&self, asked: Slowlog) -> Reply {
-        let mut entries = self.entries();
-        match asked {
-            Slowlog::Len => Reply::Integer(entries.list.len() as i64),
-            Slowlog::Reset => {
-                entries.list.clear();
-                Reply::OK
-            }
-            Slowlog::Get(count) => {
-                let count = count.unwrap_or(usize::MAX);
-                let list: Vec<Entry> = entries.list.iter().take(count).cloned().collect();
-                drop(entries);
-                Reply::Array(list.into_iter().map(shown).collect())
-            }
+        Slowlog::Get(count) => {
+            let latest = slow_log.latest(count.unwrap_or(usize::MAX));
+            Reply::Array(latest.into_iter().map(shown).collect())
         }
     }
 }
 
-fn shown(entry: Entry) -> Reply {
+/// As Redis shows it: six fields, and no more, as some clients read just those.
+fn shown((id, entry): (u64, SlowEntry)) -> Reply {
     Reply::Array(vec![
-        Reply::Integer(entry.id),
-        Reply::Integer(entry.unix_seconds),
-        Reply::Integer(entry.micros),
+        Reply::Integer(id as i64),
+        Reply::Integer(entry.at.as_secs() as i64),
+        micros(entry.took),
         Reply::Array(entry.words.into_iter().map(Reply::Bulk).collect()),
         Reply::text(entry.address),
         Reply::Bulk(entry.name),
     ])
+}
+
+/// PROXY SLOWLOG: with what each waited for.
+pub(super) fn answer_split(slow_log: &SlowLog, count: usize) -> Reply {
+    let latest = slow_log.latest(count).into_iter();
+    let shown = latest.map(|(id, entry)| {
+        let Spans {
+            queue,
+            cache,
+            shard,
+        } = entry.spans;
+        let field = |name: &'static str, reply: Reply| (Reply::text(name), reply);
+        Reply::Map(vec![
+            field("id", Reply::Integer(id as i64)),
+            field("time", Reply::Integer(entry.at.as_secs() as i64)),
+            field("micros", micros(entry.took)),
+            field("queue", micros(queue)),
+            field("cache", micros(cache)),
+            field("shard", micros(shard)),
+            field("commands", Reply::Integer(entry.commands as i64)),
+            field(
+                "command",
+                Reply::Array(entry.words.into_iter().map(Reply::Bulk).collect()),
+            ),
+            field("client", Reply::text(entry.address)),
+            field("name", Reply::Bulk(entry.name)),
+        ])
+    });
+    Reply::Array(shown.collect())
+}
+
+fn micros(time: Duration) -> Reply {
+    Reply::Integer(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Copies of the words, as much of them as Redis keeps.

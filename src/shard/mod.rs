@@ -10,6 +10,7 @@ mod outbox;
 mod postgres;
 mod scan;
 mod sqlite;
+pub mod survey;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -229,8 +229,13 @@ impl ServerTls {
         standing
     }
 
+    /// Whether the certificate in use is valid now, as far as its time goes.
+    pub fn is_valid_now(&self) -> bool {
+        matches!(self.standing(), Standing::Good | Standing::EndsSoon)
+    }
+
     /// Until when the certificate in use is valid, in words.
-    fn valid_until(&self) -> String {
+    pub fn valid_until(&self) -> String {
         let until = self
             .read_current()
             .validity

@@ -88,6 +88,37 @@ fn ready_when_the_ports_are_open_and_stopping_at_sigterm() {
     assert_eq!(it.proxy_mut().wait_exit().code, 0);
 }
 
+#[test]
+fn reading_the_configuration_again_begins_and_ends() {
+    let manager = Manager::new();
+    let mut it = manager.watches(Setup::embedded()).start();
+    manager.wait_for("READY=1");
+    it.proxy_mut().signal(Signal::SIGHUP);
+    let told = manager.wait_for("RELOADING=1");
+    let reloading = told.last().unwrap();
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    manager.wait_for("READY=1");
+    assert_eq!(it.conn().run("PING"), "+PONG");
+}
+
+/// As long as it serves those who are connected, and as it may take after that.
+#[test]
+fn sigquit_asks_for_the_time_that_it_takes() {
+    let manager = Manager::new();
+    let setup = manager.watches(Setup::embedded());
+    let setup = setup.env("DRAIN_TIMEOUT_MS", "20000");
+    let mut it = setup.env("SHUTDOWN_TIMEOUT_MS", "60000").start();
+    manager.wait_for("READY=1");
+    it.proxy_mut().signal(Signal::SIGQUIT);
+    let told = manager.wait_for("STOPPING=1");
+    let stopping = told.last().unwrap();
+    assert!(
+        stopping.contains("\nEXTEND_TIMEOUT_USEC=85000000\n"),
+        "{stopping}"
+    );
+    assert_eq!(it.proxy_mut().wait_exit().code, 0);
+}
+
 /// A port that is taken is found before anything is told.
 #[test]
 fn a_proxy_that_can_not_start_is_never_ready() {

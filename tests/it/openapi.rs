@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Scratch, Setup, checker, run_to_end};
 
 /// Generated requests for each operation.
-const EXAMPLES: &str = "40";
+const EXAMPLES: &str = "25";
 
 const METHODS: [&str; 8] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace",

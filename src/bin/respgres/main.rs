@@ -2,6 +2,7 @@
 //!
 //! Only here is the environment read; everything else is the library.
 
+mod check;
 mod commands;
 mod failure;
 mod listen;
@@ -42,6 +43,10 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             let config = configuration(matches)?;
             let log_level = logging::start(&config);
             on_runtime(serve::serve(config, || configuration(matches), log_level))
+        }
+        check::NAME => {
+            let config = configuration(matches)?;
+            on_runtime(check::check(&config, variable("NO_COLOR")))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),

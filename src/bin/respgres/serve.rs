@@ -227,19 +227,14 @@ fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
 }
 
-async fn build(
+/// What the configuration says of the shards.
+pub fn shard_settings(
     config: &Config,
     workers: &Workers,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(Engine, Keepers), Failure> {
-    let metrics = Arc::new(Metrics::new(
-        workers.runtimes().len(),
-        config.shards.len(),
-        COMMANDS.len(),
-    ));
-    let settings = shard::Settings {
-        metrics: Arc::clone(&metrics),
+    metrics: &Arc<Metrics>,
+) -> shard::Settings {
+    shard::Settings {
+        metrics: Arc::clone(metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -248,7 +243,26 @@ async fn build(
         value_max: config.max_value_size,
         workers: workers.clone(),
         scheme: Scheme::of(config.hash_tags),
-    };
+    }
+}
+
+/// Where the figures are counted.
+pub fn metrics(config: &Config, workers: &Workers) -> Arc<Metrics> {
+    Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ))
+}
+
+async fn build(
+    config: &Config,
+    workers: &Workers,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(Engine, Keepers), Failure> {
+    let metrics = metrics(config, workers);
+    let settings = shard_settings(config, workers, &metrics);
     let shards = shard::open(&config.shards, &settings)
         .await
         .map_err(|error| refused(error.to_string()))?;

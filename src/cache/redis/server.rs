@@ -3,7 +3,10 @@
 use std::io;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, InfoDict, RedisError, cmd};
+use ::redis::{
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, InfoDict, IntoConnectionInfo,
+    RedisError, cmd,
+};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -28,21 +31,27 @@ pub(super) struct Target {
     pub(super) tls: Option<ClientTls>,
 }
 
-/// Makes a connection that can be used, and tells where it leads.
-pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Instance), String> {
+/// Makes a connection, to whatever server that is.
+pub(super) async fn dial(target: &Target) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
         // Each step has its own limit.
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(CONNECTION_QUEUE);
-    let text = |error: RedisError| error.to_string();
     let stream = target.open().await.map_err(|error| error.to_string())?;
     let settings = target.info.redis_settings();
-    let (mut connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config)
+    let (connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config)
         .await
-        .map_err(text)?;
+        .map_err(|error| error.to_string())?;
     // It ends with the last of those who use the connection.
     tokio::spawn(driver);
+    Ok(connection)
+}
+
+/// Makes a connection that can be used, and tells where it leads.
+pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Instance), String> {
+    let text = |error: RedisError| error.to_string();
+    let mut connection = dial(target).await?;
     let info: InfoDict = cmd("INFO")
         .query_async(&mut connection)
         .await
@@ -99,6 +108,31 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
 impl Target {
+    /// What a URL leads to; `tls` is for one that wants it.
+    ///
+    /// # Errors
+    ///
+    /// The URL can't be used. The text shows no password.
+    pub(super) fn new(url: &str, tls: Option<&ClientTls>) -> Result<Self, String> {
+        // The redis crate, which is built without TLS, reads the rest.
+        let (url, tls) = match url.strip_prefix("rediss://") {
+            Some(rest) => {
+                let tls = tls.ok_or("not a usable Redis URL: whom to trust is not said")?;
+                (format!("redis://{rest}"), Some(tls.clone()))
+            }
+            None => (url.to_owned(), None),
+        };
+        let info = url
+            .into_connection_info()
+            .map_err(|error| format!("not a usable Redis URL: {}", error.category()))?;
+        Ok(Self { info, tls })
+    }
+
+    /// Host and port, for the log: a URL may hold a password.
+    pub(super) fn address(&self) -> String {
+        self.info.addr().to_string()
+    }
+
     /// What to say when it does not answer.
     pub(super) fn silence(&self) -> String {
         match self.tls {
@@ -150,7 +184,7 @@ async fn receive(stream: &mut Box<dyn Stream>) -> io::Result<Option<Bytes>> {
 }
 
 /// Whether this server can be used, and which it is.
-fn check(info: &InfoDict) -> Result<Instance, String> {
+pub(super) fn check(info: &InfoDict) -> Result<Instance, String> {
     let version: String = info.get("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|text| text.parse().ok());
     if major.is_none_or(|major: u32| major < VERSION_MIN) {

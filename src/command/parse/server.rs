@@ -276,14 +276,30 @@ pub(in crate::command) fn module(operands: &[Bytes]) -> Parsed {
     }
 }
 
+/// How many are to be listed; ten if nothing is said.
+fn listed(count: &[Bytes]) -> Result<usize, Rejection> {
+    let Some(count) = count.first() else {
+        return Ok(10);
+    };
+    usize::try_from(integer_or_reject(count)?)
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| Rejection::late("ERR value is out of range, must be positive"))
+}
+
 pub(in crate::command) fn proxy(operands: &[Bytes]) -> Parsed {
     let (name, rest) = subcommand(operands);
     let proxy = match (name.as_str(), rest) {
         ("shard", [key]) => Proxy::Shard(key.clone()),
         ("shards", []) => Proxy::Shards,
+        ("hotkeys", count) if count.len() < 2 => Proxy::HotKeys(listed(count)?),
+        ("bigkeys", count) if count.len() < 2 => Proxy::BigKeys(listed(count)?),
+        ("slowlog", count) if count.len() < 2 => Proxy::Slowlog(listed(count)?),
         ("unsupported", names) => Proxy::Unsupported(names.to_vec()),
         ("help", []) => return Ok(Command::Help(help::PROXY)),
-        ("shard" | "shards" | "help", _) => return wrong_arity_of("proxy", &name),
+        ("shard" | "shards" | "hotkeys" | "bigkeys" | "slowlog" | "help", _) => {
+            return wrong_arity_of("proxy", &name);
+        }
         _ => return unknown("PROXY", operands),
     };
     control(Control::Proxy(proxy))

@@ -27,6 +27,7 @@ mod schema;
 mod session;
 mod statements;
 mod stored;
+mod survey;
 mod two_phase;
 mod write;
 
@@ -57,6 +58,7 @@ use crate::tls::PostgresTls;
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
+pub(super) use survey::Visit;
 pub(super) use two_phase::Branch;
 
 /// How long a read waits for the rows that have expired and are locked, and how often it looks.
