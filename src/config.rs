@@ -8,9 +8,11 @@ mod changes;
 mod in_force;
 mod layers;
 mod mistake;
+mod postgres_tls;
 mod secret;
 mod secret_files;
 mod targets;
+mod tls_files;
 mod variables;
 
 pub use changes::{Change, RELOADABLE};
@@ -34,11 +36,13 @@ use variables::{
     ANYONE_CAN_CONNECT, ATOMIC_MSET, AUTHENTICATION_TIMEOUT, CACHE_MEMORY, CACHE_TTL,
     CLIENT_IDLE_TIMEOUT, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
     DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
-    LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS, MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS,
-    MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE, NUM_SHARDS, PASSWORD,
-    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, REUSE_PORT, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
+    HTTP_TLS_ADDR, HTTP_TOKEN, LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS,
+    MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS, MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE,
+    NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
+    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
 };
+
+use crate::tls::ServerFiles;
 
 /// Shards of the embedded default.
 const EMBEDDED_SHARDS: u64 = 3;
@@ -63,10 +67,19 @@ pub struct Config {
     pub db_pool_max_size: usize,
     /// How long a value stays in the cache at most; whole seconds, one second to a year.
     pub cache_ttl: Duration,
-    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one.
-    pub resp_addr: String,
+    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one. At least one of this
+    /// and `resp_tls_addr` is there.
+    pub resp_addr: Option<String>,
+    /// Where Redis clients connect with TLS, as `resp_addr`.
+    pub resp_tls_addr: Option<String>,
     /// Where HTTP clients connect, as `resp_addr`.
-    pub http_addr: String,
+    pub http_addr: Option<String>,
+    /// Where HTTP clients connect with TLS, as `resp_addr`.
+    pub http_tls_addr: Option<String>,
+    /// What HTTP clients have to show.
+    pub http_token: Option<SecretText>,
+    /// What the ports with TLS are made from; there if one of them is.
+    pub tls: Option<ServerFiles>,
     /// Whether other processes may listen on the same ports.
     pub reuse_port: bool,
     /// The directory of the embedded shards.
@@ -185,16 +198,20 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
     fn config(&mut self) -> Config {
         let data_dir = PathBuf::from(self.text(&DATA_DIR));
         let (shards, embedded) = self.shards(&data_dir);
-        let cache = self
-            .parsed(&REDIS_URL, targets::cache_target)
-            .unwrap_or(CacheTarget::Memory);
+        let cache = self.cache();
         let (db_pool_min_size, db_pool_max_size) = self.pool_sizes();
         let cache_ttl = self.seconds(&CACHE_TTL);
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
-        let (resp_addr, http_addr) = self.addresses();
         let password = self.layers.get(&PASSWORD);
         let users_file = self.layers.get(&USERS_FILE);
         let (max_value_size, max_request_size) = self.request_sizes();
+        let Addresses {
+            resp,
+            resp_tls,
+            http,
+            http_tls,
+        } = self.addresses();
+        let tls = self.server_files(resp_tls.is_some() || http_tls.is_some());
         let given = Given::new(&self.layers, &shards);
         Config {
             shards,
@@ -204,8 +221,12 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_pool_min_size,
             db_pool_max_size,
             cache_ttl,
-            resp_addr,
-            http_addr,
+            resp_addr: resp,
+            resp_tls_addr: resp_tls,
+            http_addr: http,
+            http_tls_addr: http_tls,
+            http_token: self.parsed(&HTTP_TOKEN, token),
+            tls,
             reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
             max_value_size,
@@ -325,17 +346,40 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         (min.unwrap_or_default(), max.unwrap_or_default())
     }
 
-    fn addresses(&mut self) -> (String, String) {
-        let resp = self.parsed(&RESP_ADDR, address).unwrap_or_default();
-        let http = self.parsed(&HTTP_ADDR, address).unwrap_or_default();
-        if !resp.is_empty() && resp == http && !resp.ends_with(":0") {
-            let problem = format!(
-                "`{http}` is also {}; give each a port of its own",
-                RESP_ADDR.name
-            );
-            self.mistake(HTTP_ADDR.name, problem);
+    fn addresses(&mut self) -> Addresses {
+        let addresses = Addresses {
+            resp: self.parsed(&RESP_ADDR, address_or_off).flatten(),
+            resp_tls: self.parsed(&RESP_TLS_ADDR, address),
+            http: self.parsed(&HTTP_ADDR, address_or_off).flatten(),
+            http_tls: self.parsed(&HTTP_TLS_ADDR, address),
+        };
+        let is_off = |setting: &Setting| setting.value == OFF;
+        if self.layers.get(&RESP_ADDR).as_ref().is_some_and(is_off)
+            && self.layers.get(&RESP_TLS_ADDR).is_none()
+        {
+            let problem = format!("`{OFF}`, and {} is not set either", RESP_TLS_ADDR.name);
+            self.mistake(RESP_ADDR.name, problem);
         }
-        (resp, http)
+        let given = [
+            (&RESP_ADDR, &addresses.resp),
+            (&RESP_TLS_ADDR, &addresses.resp_tls),
+            (&HTTP_ADDR, &addresses.http),
+            (&HTTP_TLS_ADDR, &addresses.http_tls),
+        ];
+        for (at, (variable, address)) in given.iter().enumerate() {
+            let Some(address) = address else { continue };
+            let same = given[..at]
+                .iter()
+                .find(|(_, other)| other.as_ref() == Some(address) && !address.ends_with(":0"));
+            if let Some((other, _)) = same {
+                let problem = format!(
+                    "`{address}` is also {}; give each a port of its own",
+                    other.name
+                );
+                self.mistake(variable.name, problem);
+            }
+        }
+        addresses
     }
 
     /// Those of a value and of a request.
@@ -440,6 +484,24 @@ fn gap_problem(missing: usize, present: usize) -> String {
     )
 }
 
+/// Where each port listens.
+struct Addresses {
+    resp: Option<String>,
+    resp_tls: Option<String>,
+    http: Option<String>,
+    http_tls: Option<String>,
+}
+
+/// An address that is none: the port is not there.
+const OFF: &str = "off";
+
+fn address_or_off(setting: &Setting) -> Result<Option<String>, String> {
+    match setting.value.as_str() {
+        OFF => Ok(None),
+        _ => address(setting).map(Some),
+    }
+}
+
 fn address(setting: &Setting) -> Result<String, String> {
     let problem = |problem: &str| Err(format!("{} {problem}", setting.quoted()));
     let value = setting.value.trim();
@@ -470,6 +532,16 @@ fn anyone_can_connect(setting: &Setting) -> Result<bool, String> {
             "{} is not understood; give `{ANYONE_CAN_CONNECT}` if that is so, or leave it out",
             setting.quoted()
         )),
+    }
+}
+
+/// A token that can stand in a header. What is wrong with it is told without it.
+fn token(setting: &Setting) -> Result<SecretText, String> {
+    match setting.value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(SecretText::new(&setting.value)),
+        false => {
+            Err("has spaces, or what is not ASCII; draw one with `openssl rand -hex 32`".to_owned())
+        }
     }
 }
 

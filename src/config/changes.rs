@@ -19,6 +19,7 @@ pub const RELOADABLE: &[&str] = &[
     "MAX_QUEUE_WAIT_MS",
     "SHUTDOWN_TIMEOUT_MS",
     "DRAIN_TIMEOUT_MS",
+    "HTTP_TOKEN",
     "RUST_LOG",
 ];
 

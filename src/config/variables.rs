@@ -71,7 +71,7 @@ pub const REDIS_URL: Variable = Variable {
     value_name: "URL",
     default: DefaultValue::Value("memory:"),
     bounds: None,
-    meaning: "The cache: `redis://…`, or `memory:` for one inside the process, which is for a single proxy",
+    meaning: "The cache: `redis://…`, `rediss://…` with TLS, or `memory:` for one inside the process, which is for a single proxy",
 };
 
 /// Connections kept open to each PostgreSQL shard.
@@ -121,7 +121,7 @@ pub const RESP_ADDR: Variable = Variable {
     value_name: "HOST:PORT",
     default: DefaultValue::Value("127.0.0.1:6379"),
     bounds: None,
-    meaning: "Where it listens for Redis clients; port 0 takes a free one",
+    meaning: "Where it listens for Redis clients; port 0 takes a free one; `off` with RESP_TLS_ADDR alone",
 };
 
 /// Where HTTP clients connect.
@@ -131,7 +131,110 @@ pub const HTTP_ADDR: Variable = Variable {
     value_name: "HOST:PORT",
     default: DefaultValue::Value("127.0.0.1:8004"),
     bounds: None,
-    meaning: "Where it listens for HTTP; port 0 takes a free one",
+    meaning: "Where it listens for HTTP; port 0 takes a free one; `off` for nowhere",
+};
+
+/// Where Redis clients connect with TLS.
+pub const RESP_TLS_ADDR: Variable = Variable {
+    name: "RESP_TLS_ADDR",
+    flag: "resp-tls-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "Where it listens for Redis clients that speak TLS, beside RESP_ADDR; port 0 takes a free one",
+};
+
+/// Where HTTP clients connect with TLS.
+pub const HTTP_TLS_ADDR: Variable = Variable {
+    name: "HTTP_TLS_ADDR",
+    flag: "http-tls-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "Where it listens for HTTPS, beside HTTP_ADDR; port 0 takes a free one",
+};
+
+/// The certificate of the ports.
+pub const TLS_CERT_FILE: Variable = Variable {
+    name: "TLS_CERT_FILE",
+    flag: "tls-cert-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the certificate of both TLS ports, and those between it and its authority; \
+              read again when it changes",
+};
+
+/// Its key.
+pub const TLS_KEY_FILE: Variable = Variable {
+    name: "TLS_KEY_FILE",
+    flag: "tls-key-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with its key, without a passphrase; read again when it changes",
+};
+
+/// Who signs the certificates of clients.
+pub const TLS_CLIENT_CA_FILE: Variable = Variable {
+    name: "TLS_CLIENT_CA_FILE",
+    flag: "tls-client-ca-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the authorities that sign certificates of clients of both TLS ports; read \
+              again when it changes",
+};
+
+/// Whether clients need certificates.
+pub const TLS_CLIENT_AUTH: Variable = Variable {
+    name: "TLS_CLIENT_AUTH",
+    flag: "tls-client-auth",
+    value_name: "HOW",
+    default: DefaultValue::Words("`required` with TLS_CLIENT_CA_FILE, else `off`"),
+    bounds: None,
+    meaning: "Whether clients of both TLS ports need a certificate: `off`, `optional` (who shows one needs \
+              a trusted one) or `required`",
+};
+
+/// Whom to trust for the Redis.
+pub const REDIS_CA_FILE: Variable = Variable {
+    name: "REDIS_CA_FILE",
+    flag: "redis-ca-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("those of the system"),
+    bounds: None,
+    meaning: "PEM file with the authorities that sign the certificate of a `rediss://`, or with that certificate itself",
+};
+
+/// The certificate for the Redis.
+pub const REDIS_CERT_FILE: Variable = Variable {
+    name: "REDIS_CERT_FILE",
+    flag: "redis-cert-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the certificate that a `rediss://` is shown",
+};
+
+/// The key for the Redis.
+pub const REDIS_KEY_FILE: Variable = Variable {
+    name: "REDIS_KEY_FILE",
+    flag: "redis-key-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with its key, without a passphrase",
+};
+
+/// The token of the side port.
+pub const HTTP_TOKEN: Variable = Variable {
+    name: "HTTP_TOKEN",
+    flag: "http-token",
+    value_name: "TOKEN",
+    default: DefaultValue::Words("none: everybody"),
+    bounds: None,
+    meaning: "What HTTP clients have to show, as `Authorization: Bearer TOKEN` or as the password of any name",
 };
 
 /// Where embedded shards live.
@@ -403,12 +506,22 @@ pub const VARIABLES: &[Variable] = &[
     HASH_TAGS,
     ATOMIC_MSET,
     REDIS_URL,
+    REDIS_CA_FILE,
+    REDIS_CERT_FILE,
+    REDIS_KEY_FILE,
     DB_POOL_MIN_SIZE,
     DB_POOL_MAX_SIZE,
     CACHE_TTL,
     CACHE_MEMORY,
     RESP_ADDR,
+    RESP_TLS_ADDR,
     HTTP_ADDR,
+    HTTP_TLS_ADDR,
+    HTTP_TOKEN,
+    TLS_CERT_FILE,
+    TLS_KEY_FILE,
+    TLS_CLIENT_CA_FILE,
+    TLS_CLIENT_AUTH,
     REUSE_PORT,
     DATA_DIR,
     PASSWORD,
@@ -460,6 +573,10 @@ pub const SECRETS: &[Secret] = &[
     Secret {
         name: "PASSWORD",
         stand_in: "unreadable",
+    },
+    Secret {
+        name: "HTTP_TOKEN",
+        stand_in: "HTTP_TOKEN",
     },
 ];
 

@@ -273,12 +273,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let before = self.output.len();
-        if before == 0 {
-            return Ok(());
-        }
         buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
         let written = before - self.output.len();
-        self.worker.output_bytes.add_alone(written as u64);
+        if written > 0 {
+            self.worker.output_bytes.add_alone(written as u64);
+        }
         Ok(())
     }
 

@@ -3,17 +3,26 @@
 use std::net::SocketAddr;
 
 use crate::failure::{Failure, refused};
+use crate::ports::{Ports, Protocol};
+
+/// Whether nobody gets in without a password or a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Asks {
+    /// On the ports of Redis clients.
+    pub resp: bool,
+    /// On those of HTTP.
+    pub http: bool,
+}
 
 /// A port that is listened on.
-pub struct Port {
+struct Port {
     /// The variable that names it.
-    pub variable: &'static str,
+    variable: &'static str,
     /// Where it is: what the name in the variable led to.
-    pub address: SocketAddr,
-    /// Whether nobody gets in without a password or a token.
-    pub asks: bool,
+    address: SocketAddr,
+    asks: bool,
     /// What makes it ask.
-    pub remedy: &'static str,
+    remedy: &'static str,
 }
 
 /// Looks at all ports.
@@ -21,7 +30,27 @@ pub struct Port {
 /// # Errors
 ///
 /// One can be reached from other machines and asks for nothing, and nobody said that this is meant.
-pub fn check(ports: &[Port], is_meant: bool) -> Result<(), Failure> {
+pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<(), Failure> {
+    let ports: Vec<Port> = ports
+        .open
+        .iter()
+        .map(|open| {
+            let (asks, remedy) = match open.protocol {
+                Protocol::Resp => (
+                    asks.resp,
+                    "PASSWORD, or USERS_FILE without a user that is `on nopass`",
+                ),
+                Protocol::Http => (asks.http, "HTTP_TOKEN"),
+            };
+            Port {
+                variable: open.variable,
+                address: open.address,
+                // Who has a certificate was let in by its authority.
+                asks: asks || open.needs_certificate,
+                remedy,
+            }
+        })
+        .collect();
     let is_open = |port: &&Port| !port.asks && !port.address.ip().to_canonical().is_loopback();
     let open: Vec<&Port> = ports.iter().filter(is_open).collect();
     if is_meant {

@@ -12,6 +12,7 @@ mod notify;
 #[cfg(feature = "otel")]
 mod otel;
 mod pages;
+mod ports;
 mod printing;
 mod reload;
 mod serve;
@@ -78,7 +79,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 
 /// Where the respgres of this configuration listens, as another process of this machine reaches it.
 fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
-    let address = configuration(matches)?.resp_addr;
+    let Some(address) = configuration(matches)?.resp_addr else {
+        return Err(refused(
+            "RESP_ADDR is off; give --to (or --from) redis://HOST:PORT".to_owned(),
+        ));
+    };
     match address.rsplit_once(':') {
         Some((_, "0")) => Err(refused(
             "RESP_ADDR has no fixed port; give --to (or --from) redis://HOST:PORT".to_owned(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use respgres::config::{Change, Config};
 use respgres::engine::Engine;
+use respgres::http::Token;
 use respgres::server::Server;
+use respgres::tls::ServerTls;
 
 use crate::failure::Failure;
 use crate::logging::LogLevel;
@@ -14,6 +16,9 @@ use crate::serve::users_source;
 pub struct Running {
     pub engine: Arc<Engine>,
     pub server: Arc<Server>,
+    pub http_token: Arc<Token>,
+    /// The certificate of the ports.
+    pub tls: Option<Arc<ServerTls>>,
     pub log_level: LogLevel,
 }
 
@@ -49,7 +54,12 @@ impl Running {
         self.engine
             .set_pool_sizes(new.db_pool_min_size, new.db_pool_max_size);
         self.engine.set_queue_wait_max(new.queue_wait_max);
+        self.http_token.replace(new.http_token.as_ref());
         self.log_level.set(&new.log_level);
+        // Small files, read once a signal; what is new is logged there.
+        if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
+            tracing::error!("SIGHUP: the certificate of before is kept: {error}");
+        }
         config.shutdown_timeout = new.shutdown_timeout;
         config.drain_timeout = new.drain_timeout;
         config.password = new.password.clone();

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
-use crate::listen::listen;
 use crate::listening;
 use crate::logging::LogLevel;
 use crate::notify::Notifier;
+use crate::ports::Ports;
 use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
@@ -57,28 +57,15 @@ pub async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
-    // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
+    let ports = Ports::open(&config).await?;
 
     let access = Access::load(users_source(&config))
         .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
-    let ports = [
-        listening::Port {
-            variable: "RESP_ADDR",
-            address: address(&resp)?,
-            asks: !access.current().0.ask_for_no_password(),
-            remedy: "PASSWORD, or USERS_FILE without a user that is `on nopass`",
-        },
-        listening::Port {
-            variable: "HTTP_ADDR",
-            address: address(&http)?,
-            // Nothing asks on this port yet.
-            asks: false,
-            remedy: "an HTTP_ADDR of this machine alone, as 127.0.0.1:8004",
-        },
-    ];
-    listening::check(&ports, config.listen_without_authentication)?;
+    let asks = listening::Asks {
+        resp: !access.current().0.ask_for_no_password(),
+        http: config.http_token.is_some(),
+    };
+    listening::check(&ports, asks, config.listen_without_authentication)?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -91,7 +78,6 @@ pub async fn serve(
     let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
-    let resp_addr = address(&resp)?;
     let server = Arc::new(Server::new(
         Arc::clone(&engine),
         server::Settings {
@@ -106,7 +92,7 @@ pub async fn serve(
             queued_max: config.max_queued_commands,
             idle_timeout: config.client_idle_timeout,
             authentication_timeout: config.authentication_timeout,
-            port: resp_addr.port(),
+            port: ports.port,
             backend,
         },
         access,
@@ -119,7 +105,11 @@ pub async fn serve(
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
-    let http_addr = address(&http)?;
+    let http_token = Arc::new(http::Token::new(config.http_token.as_ref()));
+    let listening = ports.listening();
+    if let Some(tls) = &ports.tls {
+        tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
+    }
     // Whoever changes the configuration while it runs tells it here.
     let (_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
     let facts = http::Facts {
@@ -128,10 +118,16 @@ pub async fn serve(
         configuration: in_force,
     };
     let mut serving = {
-        let engine = Arc::clone(&engine);
-        let http = http::serve(http, engine, http_limits, facts, stop_http.clone());
+        let http = http::serve(
+            ports.http,
+            Arc::clone(&engine),
+            http_limits,
+            Arc::clone(&http_token),
+            facts,
+            stop_http.clone(),
+        );
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stopping.clone());
+        let resp = Arc::clone(&server).run(ports.resp, stopping.clone());
         tokio::spawn(async move {
             let resp = async {
                 resp.await;
@@ -143,15 +139,18 @@ pub async fn serve(
     };
 
     wait_for_views(&engine).await;
-    tracing::info!("resp listening on {resp_addr}");
-    tracing::info!("http listening on {http_addr}");
-    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    for port in &listening {
+        tracing::info!("{port}");
+    }
+    let status = listening.join(", ");
     notifier.ready(&status).await;
 
     let mut served = None;
     let running = Running {
         engine: Arc::clone(&engine),
         server: Arc::clone(&server),
+        http_token,
+        tls: ports.tls,
         log_level,
     };
     loop {
@@ -257,12 +256,6 @@ pub fn users_source(config: &Config) -> access::Source {
     }
 }
 
-fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
-    listener
-        .local_addr()
-        .map_err(|error| failure(format!("a listener has no address: {error}")))
-}
-
 /// What the configuration says of the shards.
 pub fn shard_settings(
     config: &Config,
@@ -306,11 +299,12 @@ async fn build(
         CacheTarget::Memory => {
             Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
         }
-        CacheTarget::Redis { url } => {
+        CacheTarget::Redis { url, tls } => {
             let settings = cache::RedisSettings {
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                tls: tls.clone(),
                 metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
@@ -342,7 +336,7 @@ fn describe(config: &Config) -> String {
                 config.cache_memory / (1024 * 1024)
             )
         }
-        CacheTarget::Redis { url } => format!("cache {url}"),
+        CacheTarget::Redis { url, .. } => format!("cache {url}"),
     };
     if config.embedded {
         return format!(

@@ -85,6 +85,7 @@ impl Server {
             ttl: TTL,
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
+            tls: None,
             metrics: Arc::default(),
         }
     }

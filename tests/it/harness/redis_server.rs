@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::certificates::{Authority, Issued};
 use super::guardian::Guardian;
 use super::ports::free_port;
 use super::resp::Conn;
@@ -19,6 +20,8 @@ pub struct RedisServer {
     /// Further arguments, and whether it asks who connects.
     arguments: Vec<String>,
     asks: bool,
+    /// The port with TLS, and the options that it needs.
+    secured: Option<(u16, Vec<String>)>,
     running: Option<Guardian>,
 }
 
@@ -64,6 +67,44 @@ impl RedisServer {
         panic!("redis-server did not start:\n{}", server.log());
     }
 
+    /// Starts one that has a port with TLS beside the other. With `client_ca`, clients of it need a certificate.
+    pub fn secured(issued: &Issued, client_ca: Option<&Authority>) -> RedisServer {
+        let mut server = RedisServer::stopped(16);
+        let dir = server.dir.path();
+        let (certificate, key) = issued.files(dir, "server");
+        let ca = match client_ca {
+            Some(authority) => authority.file(dir, "ca.pem"),
+            None => certificate.clone(),
+        };
+        let asks = if client_ca.is_some() { "yes" } else { "no" };
+        let options = [
+            ("--tls-cert-file", certificate.as_str()),
+            ("--tls-key-file", &key),
+            ("--tls-ca-cert-file", &ca),
+            ("--tls-auth-clients", asks),
+        ];
+        let options = options.iter().flat_map(|(name, value)| [*name, *value]);
+        let options: Vec<String> = options.map(str::to_owned).collect();
+        for _attempt in 0..10 {
+            server.secured = Some((free_port(), options.clone()));
+            if server.launch() {
+                return server;
+            }
+            server.port = free_port();
+        }
+        panic!("redis-server did not start:\n{}", server.log());
+    }
+
+    /// As REDIS_URL wants it for the port with TLS, by this name of the host.
+    pub fn secured_url(&self, host: &str) -> String {
+        format!("rediss://{host}:{}/0", self.secured_port())
+    }
+
+    /// The port with TLS.
+    pub fn secured_port(&self) -> u16 {
+        self.secured.as_ref().expect("it has one").0
+    }
+
     /// One that has a port, but does not run yet.
     pub fn down() -> RedisServer {
         RedisServer::stopped(16)
@@ -76,6 +117,7 @@ impl RedisServer {
             databases,
             arguments: Vec::new(),
             asks: false,
+            secured: None,
             running: None,
         }
     }
@@ -90,6 +132,12 @@ impl RedisServer {
             .arg(self.port.to_string())
             .arg("--databases")
             .arg(self.databases.to_string());
+        if let Some((port, options)) = &self.secured {
+            command
+                .arg("--tls-port")
+                .arg(port.to_string())
+                .args(options);
+        }
         command
             .arg("--dir")
             .arg(self.dir.path())
