@@ -84,7 +84,7 @@ impl Server {
             ttl: TTL,
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
-            metrics: Arc::default(),
+            metrics: std::sync::Arc::default(),
         }
     }
 
