@@ -5,19 +5,21 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_VENV := $(TARGET)/bench-venv
 # The client libraries that the tests run, at the versions pinned in tests/clients.
 CLIENTS := $(TARGET)/clients
+# Programs that judge the description of the HTTP port, the manifests and the image, pinned in tests/checkers.
+CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client-libraries soak differential fuzz screenshots bench bench-curve bench-programs lint
+.PHONY: help run test client-libraries checkers soak differential fuzz screenshots bench bench-curve bench-overload bench-programs deb packages-test lint
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and run the proxy; embedded, unless the environment or .env says otherwise
 	$(CARGO) run --release
 
 test: ## install what the tests need (Debian 12), then run them all against real servers
 	@scripts/install-test-dependencies.sh
-	@$(MAKE) --no-print-directory client-libraries
+	@$(MAKE) --no-print-directory client-libraries checkers
 	$(CARGO) test
 
 differential: ## generated commands beside a real Redis, over all backends; CASES=n for more than 100000
@@ -35,7 +37,8 @@ screenshots: ## take the pictures of the page that README shows, with five minut
 client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
 	@:
 
-PIP_INSTALL = $(CLIENTS)/python/bin/pip install --quiet --disable-pip-version-check --only-binary :all:
+PIP_FLAGS = --quiet --disable-pip-version-check --only-binary :all:
+PIP_INSTALL = $(CLIENTS)/python/bin/pip install $(PIP_FLAGS)
 
 # Two releases of one package: the older in a directory of its own.
 $(CLIENTS)/python/installed: tests/clients/python/requirements.txt tests/clients/python/requirements-redis-5.txt
@@ -56,6 +59,15 @@ $(CLIENTS)/hiredis: tests/clients/c/hiredis.c
 	mkdir -p $(CLIENTS)
 	$(CC) -std=gnu11 -Wall -Wextra -O1 -o $@ $< -lhiredis
 
+checkers: $(CHECKERS)/installed
+	@:
+
+$(CHECKERS)/installed: tests/checkers/requirements.txt
+	/usr/bin/python3 -m venv --clear $(CHECKERS)
+	$(CHECKERS)/bin/pip install $(PIP_FLAGS) -r $< || \
+		{ echo "make: the checkers can't be installed: pip has to reach PyPI" >&2; exit 1; }
+	touch $@
+
 soak: ## an hour of faults under load, every answer checked; SOAK_MINUTES=n for another length
 	@scripts/install-test-dependencies.sh
 # Not --release: that would leave a respgres with the tests' hooks in target/release (see the profile in Cargo.toml).
@@ -66,6 +78,9 @@ bench: bench-programs ## measure beside Redis, PostgreSQL and other proxies (Deb
 
 bench-curve: bench-programs ## rate and p99 against connections, depth, value size, shards and keys (MAX_KEYS=n)
 	$(BENCH_VENV)/bin/python -m benchmarks.runner.curves
+
+bench-overload: bench-programs ## what is left of the peak when three times as much is asked for
+	$(BENCH_VENV)/bin/python -m benchmarks.runner.overload
 
 bench-programs:
 	@scripts/install-test-dependencies.sh --benchmarks
@@ -82,6 +97,15 @@ $(BENCH_VENV)/installed: benchmarks/requirements.txt benchmarks/peers/fastapi/re
 	/usr/bin/python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: $(addprefix -r ,$^)
 	touch $@
+
+deb: ## a Debian package of this machine's architecture, into target/deb (Debian 12)
+	@scripts/install-test-dependencies.sh --packages
+	packaging/build-deb.sh
+
+packages-test: ## build, judge, install and remove the Debian package, and the crate; as root (Debian 12)
+	@scripts/install-test-dependencies.sh --packages
+	packaging/test-deb.sh
+	packaging/test-crate.sh
 
 lint: ## formatting, clippy and the documentation, warnings being errors
 	$(CARGO) fmt --check

@@ -3,6 +3,7 @@
 # PostgreSQL 15's server, Redis 7 with its tools, curl, a C compiler (SQLite is built from source), hiredis, and Python
 # with venv, into which the other client libraries are installed; promtool, of Prometheus; and Chromium.
 # With --benchmarks also what the benchmarks need: pgbench, wrk, and twemproxy where it can be had.
+# With --packages also what builds and judges the Debian package: debhelper, lintian, systemd-analyze, strace.
 #
 # The tests start their own servers. The packages must therefore start none, now or at the next boot:
 # a Redis on 6379 would take the proxy's port.
@@ -16,10 +17,15 @@ die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 benchmarks=no
-if [ "${1-}" = --benchmarks ]; then
-    benchmarks=yes
+packages_too=no
+while :; do
+    case ${1-} in
+        --benchmarks) benchmarks=yes ;;
+        --packages) packages_too=yes ;;
+        *) break ;;
+    esac
     shift
-fi
+done
 
 # Its package has a server of 100 MB, with a service; only the program that checks is wanted.
 promtool=/usr/local/bin/promtool
@@ -48,6 +54,13 @@ missing_packages() {
     if [ "$benchmarks" = yes ]; then
         [ -x /usr/lib/postgresql/15/bin/pgbench ] || have pgbench || packages+=(postgresql-15)
         have wrk || packages+=(wrk)
+    fi
+    if [ "$packages_too" = yes ]; then
+        { have dh && have dpkg-buildpackage; } || packages+=(debhelper dpkg-dev)
+        have lintian || packages+=(lintian)
+        { have systemd-analyze && have systemd-sysusers; } || packages+=(systemd)
+        have strace || packages+=(strace)
+        have pgrep || packages+=(procps)
     fi
     printf '%s\n' "${packages[@]}"
 }
@@ -128,6 +141,7 @@ say "missing: ${packages[*]}$(if ! have_promtool; then echo ' promtool'; fi)$(if
 have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, promtool, chromium, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
 as_root=(bash "$0")
 if [ "$benchmarks" = yes ]; then as_root+=(--benchmarks); fi
+if [ "$packages_too" = yes ]; then as_root+=(--packages); fi
 if [ "$(id -u)" -ne 0 ]; then
     if have sudo; then
         as_root=(sudo "${as_root[@]}")

@@ -4,6 +4,7 @@
 //! is the default; an empty value counts as none. The environment comes in as a closure, so that only `main` touches the
 //! real one.
 
+mod changes;
 mod in_force;
 mod layers;
 mod mistake;
@@ -12,6 +13,7 @@ mod secret_files;
 mod targets;
 mod variables;
 
+pub use changes::{Change, RELOADABLE};
 pub use in_force::{InForce, Source};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
@@ -21,6 +23,7 @@ pub use variables::{
     DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
 };
 
+use changes::Given;
 use layers::{Flags, Layers, Setting};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -95,6 +98,8 @@ pub struct Config {
     pub embedded: bool,
     /// All of it as text, without secrets.
     pub in_force: Vec<InForce>,
+    /// Every variable as it was given.
+    given: Given,
 }
 
 /// The shape of the log.
@@ -166,6 +171,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
         let (resp_addr, http_addr) = self.addresses();
+        let given = Given::new(&self.layers, &shards);
         Config {
             shards,
             hash_tags: self.parsed(&HASH_TAGS, on_or_off).unwrap_or_default(),
@@ -198,6 +204,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
             in_force: Vec::new(),
+            given,
         }
     }
 

@@ -8,7 +8,7 @@
 //! 3  engine                             the read path and the write path
 //! 2  cache    shard                     where values are remembered, where they are kept
 //! 1  resp     command   error   view    pure: no sockets, no tasks
-//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers
+//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers   adjustable   trace
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
@@ -47,6 +47,7 @@
 //! - What a command does to a row is decided in [`command::mutation`] alone, under the row's lock.
 //! - Every queue, batch, wait and buffer has a bound.
 
+pub mod adjustable;
 pub mod buffers;
 pub mod cache;
 pub mod command;
@@ -61,5 +62,6 @@ pub mod routing;
 pub mod server;
 pub mod shard;
 pub mod shutdown;
+pub mod trace;
 pub mod view;
 pub mod workers;

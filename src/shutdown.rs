@@ -66,6 +66,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    hangup: Signal,
 }
 
 /// What a signal asks for.
@@ -75,6 +76,8 @@ pub enum Request {
     Stop(&'static str),
     /// A slow one.
     Drain,
+    /// Another look at the configuration.
+    Reload,
 }
 
 impl Signals {
@@ -88,6 +91,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -97,6 +101,7 @@ impl Signals {
             _ = self.terminate.recv() => Request::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Request::Stop("SIGINT"),
             _ = self.quit.recv() => Request::Drain,
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 

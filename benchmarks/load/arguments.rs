@@ -31,6 +31,8 @@ pub(crate) struct Run {
     pub(crate) duration: Option<Duration>,
     /// Replies to what was due before are not counted.
     pub(crate) warm_up: Duration,
+    /// Whether replies may be `-BUSY`.
+    pub(crate) may_be_refused: bool,
     /// Requests a second, over all connections; none: as fast as replies come.
     pub(crate) rate: Option<f64>,
 }
@@ -154,6 +156,12 @@ fn command() -> Command {
                         .help("How long before that, without counting"),
                 )
                 .arg(
+                    Arg::new("may-be-refused")
+                        .long("may-be-refused")
+                        .action(clap::ArgAction::SetTrue)
+                        .help("Counts -BUSY by itself, instead of ending with an error"),
+                )
+                .arg(
                     Arg::new("rate")
                         .long("rate")
                         .value_parser(rate)
@@ -214,6 +222,7 @@ fn run(matches: &ArgMatches) -> Run {
             .get_one("warm-up-seconds")
             .copied()
             .unwrap_or_default(),
+        may_be_refused: matches.get_flag("may-be-refused"),
         rate: matches.get_one("rate").copied(),
     }
 }

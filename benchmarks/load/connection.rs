@@ -11,7 +11,7 @@ use crate::Result;
 use crate::arguments::{Operation, Run};
 use crate::arrivals::Arrivals;
 use crate::keys::Keys;
-use crate::tally::Tally;
+use crate::tally::{Answer, Tally, Times};
 use crate::wire::{self, Replies, Reply};
 
 /// When the next requests go out.
@@ -39,6 +39,7 @@ pub(crate) async fn drive(
     mut stream: TcpStream,
     run: &Run,
     pacing: Pacing,
+    end: Option<Instant>,
     keys: &RefCell<Keys>,
     tally: &RefCell<Tally>,
 ) -> Result<()> {
@@ -46,6 +47,10 @@ pub(crate) async fn drive(
     let mut commands = Vec::new();
     let mut replies = Replies::new();
     while let Some(due) = pacing.next().await {
+        // More is due than a server can do: what could not even be sent is no part of the measurement.
+        if run.may_be_refused && end.is_some_and(|end| Instant::now() >= end) {
+            break;
+        }
         commands.clear();
         let mut awaited = 0;
         while awaited < run.depth
@@ -57,18 +62,20 @@ pub(crate) async fn drive(
         if awaited == 0 {
             break;
         }
+        let sent = Instant::now();
         stream.write_all(&commands).await?;
         while awaited > 0 {
             replies.receive(&mut stream).await?;
             let now = Instant::now();
             while let Some(reply) = replies.next()? {
-                let found = match (run.operation, reply) {
-                    (Operation::Get, Reply::Found) => Some(true),
-                    (Operation::Get, Reply::Absent) => Some(false),
-                    (Operation::Set, Reply::Simple) => None,
+                let answer = match (run.operation, reply) {
+                    (Operation::Get, Reply::Found) => Answer::Found,
+                    (Operation::Get, Reply::Absent) => Answer::Absent,
+                    (Operation::Set, Reply::Simple) => Answer::Done,
+                    (_, Reply::Busy) if run.may_be_refused => Answer::Refused,
                     _ => return Err("a reply that does not fit the command".into()),
                 };
-                tally.borrow_mut().count(due, now, found);
+                tally.borrow_mut().count(Times { due, sent, now }, answer);
                 awaited -= 1;
             }
         }

@@ -84,7 +84,7 @@ async fn load(run: Run) -> Result<()> {
         };
         let (run, keys, tally) = (Rc::clone(&run), Rc::clone(&keys), Rc::clone(&tally));
         connections.spawn_local(async move {
-            connection::drive(stream, &run, pacing, &keys, &tally).await
+            connection::drive(stream, &run, pacing, end, &keys, &tally).await
         });
     }
 

@@ -15,6 +15,8 @@ pub(crate) enum Reply {
     Found,
     /// No value.
     Absent,
+    /// An error that says that more came than can be done.
+    Busy,
 }
 
 pub(crate) async fn connect(address: &str) -> Result<TcpStream> {
@@ -90,6 +92,7 @@ impl Replies {
                     .map_err(|_| format!("a reply of length '{text}'"))?;
                 (Reply::Found, line + 2 + value + 2)
             }
+            b'-' if text.starts_with("BUSY ") => (Reply::Busy, line + 2),
             b'-' => return Err(format!("an error reply: {text}").into()),
             kind => {
                 return Err(format!("a reply of an unknown kind: {}{text}", kind as char).into());

@@ -55,7 +55,9 @@ def load(settings, address, operation, *, seconds=None, **options):
     if seconds is not None:
         command += ["--seconds", seconds]
     for name, value in options.items():
-        command += ["--" + name.replace("_", "-"), value]
+        command.append("--" + name.replace("_", "-"))
+        # An option without a value says all by being there.
+        command += [value] if value is not None else []
     return json.loads(run(command))
 
 

@@ -16,6 +16,7 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
+use crate::adjustable::Time;
 use crate::cache::entry::Cached;
 use crate::cache::{EntryKey, LEASE_TTL, Lease, Sighting, Token};
 use crate::command::{Row, Stamp};
@@ -120,7 +121,7 @@ impl Weighter<Name, Entry> for Bytesize {
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     entries: Arc<Cache<Name, Entry, Bytesize>>,
-    ttl: Duration,
+    ttl: Time,
     /// Kept for who waits for a change, which never comes.
     sights: Arc<watch::Sender<Sight>>,
 }
@@ -155,7 +156,7 @@ impl MemoryCache {
         };
         Self {
             entries: Arc::new(entries),
-            ttl,
+            ttl: Time::new(ttl),
             sights: Arc::new(watch::Sender::new(sight)),
         }
     }
@@ -274,11 +275,15 @@ impl MemoryCache {
         false
     }
 
+    /// Changes how long what is filled from now on lives at most.
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.ttl.set(ttl);
+    }
+
     /// The value to fill in; `None` if it is over already.
     fn value_of(&self, sighting: &Sighting) -> Option<Entry> {
-        let lifetime = sighting
-            .time_left
-            .map_or(self.ttl, |left| left.min(self.ttl));
+        let ttl = self.ttl.get();
+        let lifetime = sighting.time_left.map_or(ttl, |left| left.min(ttl));
         if lifetime.is_zero() {
             return None;
         }

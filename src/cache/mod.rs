@@ -44,6 +44,7 @@ use crate::view::{Epoch, Instance, Sight};
 pub use entry::Cached;
 pub use memory::MemoryCache;
 pub use redis::channels::{Answer as ChannelsAnswer, Channels, Message};
+pub use redis::survey::{RedisFacts, survey};
 pub use redis::{RedisCache, RedisSession, Settings as RedisSettings};
 pub use session::Session;
 
@@ -133,6 +134,14 @@ impl Cache {
         match self {
             Cache::Memory(cache) => cache.sights(),
             Cache::Redis(cache) => cache.sights(),
+        }
+    }
+
+    /// Changes how long what is filled from now on may live.
+    pub fn set_ttl(&self, ttl: Duration) {
+        match self {
+            Cache::Memory(cache) => cache.set_ttl(ttl),
+            Cache::Redis(cache) => cache.set_ttl(ttl),
         }
     }
 

@@ -34,6 +34,7 @@ mod reply_scanner;
 mod server;
 mod settle;
 mod steps;
+pub(super) mod survey;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -46,6 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
 use self::settle::SETTLE_SCRIPT;
+use crate::adjustable::Time;
 use crate::metrics::Metrics;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
@@ -76,6 +78,7 @@ struct Shared {
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
+    ttl: Time,
     workers: Workers,
     script: Script,
     /// The generation that serves.
@@ -119,6 +122,7 @@ impl RedisCache {
         let shared = Arc::new(Shared {
             client: Client::open(target).map_err(unusable)?,
             address,
+            ttl: Time::new(settings.ttl),
             settings,
             workers,
             script: Script::new(SETTLE_SCRIPT),
@@ -157,6 +161,11 @@ impl RedisCache {
         let mut name = Vec::new();
         names::Names::new(namespace).write(&mut name, entry);
         String::from_utf8_lossy(&name).into_owned()
+    }
+
+    /// Changes how long what is filled from now on may live.
+    pub(super) fn set_ttl(&self, ttl: Duration) {
+        self.shared.ttl.set(ttl);
     }
 
     /// Entries of all users of this Redis; 0 if it can't be used now.

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use super::shard_cache::ShardCache;
 use super::write::{FIN_WAIT_MAX, Written, unacknowledged};
+use crate::adjustable::Size;
 use crate::command::operation::Access;
 use crate::command::{Operation, Outcome, Rows};
 use crate::crash_points::CrashPoints;
@@ -58,7 +59,7 @@ pub(super) struct Across {
     pub(super) caches: Vec<Arc<ShardCache>>,
     /// Each holds a connection of every pool that it needs. The others are for everybody else.
     pub(super) turns: Semaphore,
-    pub(super) turns_max: usize,
+    pub(super) turns_max: Size,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: TaskTracker,
     pub(super) crash_points: CrashPoints,
@@ -67,7 +68,25 @@ pub(super) struct Across {
 /// The keys of each shard, with what has to be known of them.
 type ByShard = BTreeMap<ShardId, BTreeMap<Bytes, Access>>;
 
+/// How many may be under way at a time, with pools of so many connections.
+pub(super) fn turns(pool_max_size: usize) -> usize {
+    (pool_max_size / 2).max(1)
+}
+
 impl Across {
+    /// Follows a change of the pools. Those that are under way keep their turns.
+    pub(super) fn set_turns(&self, pool_max_size: usize) {
+        let (old, new) = (self.turns_max.get(), turns(pool_max_size));
+        let new = match new.checked_sub(old) {
+            Some(more) => {
+                self.turns.add_permits(more);
+                new
+            }
+            None => old - self.turns.forget_permits(old - new),
+        };
+        self.turns_max.set(new);
+    }
+
     /// Starts a transaction, which goes on whether or not anyone waits for it.
     pub(super) fn start(self: &Arc<Self>, operation: Operation) -> oneshot::Receiver<Written> {
         let (done, answer) = oneshot::channel();
@@ -109,7 +128,7 @@ impl Across {
                 shard: decider,
                 reason: format!(
                     "{} transactions over several shards are under way already",
-                    self.turns_max
+                    self.turns_max.get()
                 ),
             });
         };

@@ -7,38 +7,17 @@
 //! who waited longer than the bound, the lane is overloaded, and who waited longer is refused. Those
 //! that are served wait up to the bound then, and the shard is as busy as before.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::adjustable::Time;
 
 /// A queue that is too long for so long is not a burst.
 const STANDING: Duration = Duration::from_secs(1);
 
-/// How long an item may wait in a lane that is overloaded; can be changed at any time.
-#[derive(Debug, Clone)]
-pub(super) struct WaitMax(Arc<AtomicU64>);
-
-impl WaitMax {
-    pub(super) fn new(bound: Duration) -> Self {
-        let bound_cell = Self(Arc::default());
-        bound_cell.set(bound);
-        bound_cell
-    }
-
-    pub(super) fn set(&self, bound: Duration) {
-        let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
-        self.0.store(millis, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// What a lane knows of its queue.
 #[derive(Debug)]
 pub(super) struct Admission {
-    wait_max: WaitMax,
+    wait_max: Time,
     /// Since when each batch was full, and late.
     late_since: Option<Instant>,
     /// When the last batch departed, if it was full.
@@ -48,7 +27,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(wait_max: WaitMax) -> Self {
+    pub(super) fn new(wait_max: Time) -> Self {
         Self {
             wait_max,
             late_since: None,
@@ -92,7 +71,7 @@ mod tests {
     const STEP: Duration = Duration::from_millis(20);
 
     fn admission() -> Admission {
-        Admission::new(WaitMax::new(BOUND))
+        Admission::new(Time::new(BOUND))
     }
 
     #[test]
@@ -150,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_bound_can_be_changed() {
-        let wait_max = WaitMax::new(BOUND);
+        let wait_max = Time::new(BOUND);
         let mut admission = Admission::new(wait_max.clone());
         let begin = Instant::now();
         admission.depart(begin, BOUND * 2, true);

@@ -21,7 +21,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Admission, WaitMax};
+use super::admission::Admission;
+use crate::adjustable::Time;
 use crate::error::Error;
 use crate::routing::ShardId;
 
@@ -93,7 +94,7 @@ impl<T: Item> Lane<T> {
     pub(super) fn start<F, Flight>(
         purpose: Purpose,
         bounds: Bounds,
-        wait_max: WaitMax,
+        wait_max: Time,
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
@@ -281,7 +282,7 @@ mod tests {
         let lane = Lane::start(
             PURPOSE,
             bounds,
-            WaitMax::new(LONG),
+            Time::new(LONG),
             tasks,
             &Handle::current(),
             {

@@ -14,6 +14,7 @@ use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::metrics::Spans;
 use crate::routing::ShardId;
+use crate::trace::Trace;
 use crate::view::{Instance, View};
 
 impl Engine {
@@ -22,7 +23,9 @@ impl Engine {
     pub async fn read(&self, keys: &[Bytes], found: &mut Vec<Result<Found, Error>>) -> Spans {
         let first = found.len();
         let began = BootInstant::now();
-        let missing = self.look_up(keys, found, began).await;
+        let trace = Trace::current().child("cache lookup");
+        let missing = trace.within(self.look_up(keys, found, began)).await;
+        trace.end();
         let looked_up = Spans {
             cache: BootInstant::now().since(began),
             ..Spans::default()
@@ -141,7 +144,14 @@ impl Engine {
     ) -> Result<oneshot::Receiver<read::Answer>, Error> {
         let (done, answer) = oneshot::channel();
         let key = key.clone();
-        let miss = Miss { key, since, done };
+        let trace = Trace::current();
+        let miss = Miss {
+            key,
+            since,
+            queue: trace.child("queue"),
+            trace,
+            done,
+        };
         let taken = submit(&self.reads, shard, miss).await;
         if let Err(error) = &taken {
             let figures = &self.metrics.shard(shard.index()).reads;

@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
+use crate::adjustable::Time;
 use crate::cache::Cache;
 use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
@@ -39,7 +40,6 @@ use crate::routing::ShardId;
 use crate::shard::{Expiring, Shards};
 
 use across::Across;
-use admission::WaitMax;
 use clock::ShardClock;
 use lane::{Bounds, Lane};
 use overview::Watched;
@@ -132,7 +132,7 @@ pub struct Engine {
     writes: Vec<Lane<WriteItem>>,
     across: Arc<Across>,
     reads: Vec<Lane<Miss>>,
-    queue_wait_max: WaitMax,
+    queue_wait_max: Time,
     watched: Watched,
 }
 
@@ -172,6 +172,19 @@ impl Engine {
     /// Changes how long a request may wait in the queue of a shard that is asked for more than it can do.
     pub fn set_queue_wait_max(&self, bound: Duration) {
         self.queue_wait_max.set(bound);
+    }
+
+    /// Changes how long a value that is cached from now on stays at most.
+    pub fn set_cache_ttl(&self, ttl: Duration) {
+        self.cache.set_ttl(ttl);
+    }
+
+    /// Changes how many connections there are to each shard, at least and at most.
+    pub fn set_pool_sizes(&self, min: usize, max: usize) {
+        self.across.set_turns(max);
+        for shard in self.shards.all() {
+            shard.set_pool_size(min, max);
+        }
     }
 
     /// The counters of this process.

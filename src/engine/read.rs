@@ -32,7 +32,9 @@ use crate::command::Row;
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
 use crate::metrics::{self, Metrics, Spans};
+use crate::routing::ShardId;
 use crate::shard::{Reading, Shard};
+use crate::trace::{Trace, Traces};
 
 /// How long a flight may take, all its attempts together. A change of view takes some 1.5 s.
 const FLIGHT_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +47,9 @@ pub(super) struct Miss {
     pub(super) key: Bytes,
     /// When it was put into the lane.
     pub(super) since: Instant,
+    pub(super) trace: Trace,
+    /// Ends when its batch leaves.
+    pub(super) queue: Trace,
     pub(super) done: oneshot::Sender<Answer>,
 }
 
@@ -102,8 +107,10 @@ impl ReadPath {
         for miss in misses {
             let queued = departure.saturating_duration_since(miss.since);
             figures.queued.note_time(queued);
+            miss.queue.end();
             let waiter = Waiter {
                 queued,
+                trace: miss.trace,
                 done: miss.done,
             };
             waiting.by_key.entry(miss.key).or_default().push(waiter);
@@ -153,7 +160,9 @@ impl ReadPath {
         let asked = BootInstant::now();
         self.metrics.shard_read_batches.add(1);
         waiting.figures.batches.note_size(keys.len());
+        let traces = waiting.traces("shard read", self.shard.id(), keys.len());
         let reading = self.shard.read(&keys).await;
+        traces.end();
         let took = BootInstant::now().since(asked);
         waiting.figures.statements.note_time(took);
         waiting.spent.shard += took;
@@ -180,7 +189,9 @@ impl ReadPath {
         if let Some(session) = place.session() {
             let sightings = self.sightings(place, &keys, tokens, &reading, asked);
             let began = Instant::now();
+            let traces = waiting.traces("cache fill", self.shard.id(), sightings.len());
             let settled = session.settle(&sightings).await;
+            traces.end();
             waiting.spent.cache += began.elapsed();
             let fills = settled.map_err(|_unavailable| StartOver)?;
             self.note_fills(&sightings, fills);
@@ -208,7 +219,9 @@ impl ReadPath {
             .map(|key| self.cache.entry(place, key))
             .collect();
         let began = Instant::now();
+        let traces = waiting.traces("cache lease", self.shard.id(), entries.len());
         let leases = session.lease(&entries, token).await;
+        traces.end();
         waiting.spent.cache += began.elapsed();
         let leases = leases.map_err(|_unavailable| StartOver)?;
         let mut to_read = Vec::with_capacity(keys.len());
@@ -283,10 +296,18 @@ struct Waiting<'a> {
 
 struct Waiter {
     queued: Duration,
+    trace: Trace,
     done: oneshot::Sender<Answer>,
 }
 
 impl Waiting<'_> {
+    /// Spans of all that wait, for what is done next.
+    fn traces(&self, name: &'static str, shard: ShardId, keys: usize) -> Traces {
+        let waiters = self.by_key.values().flatten();
+        let traces = waiters.map(|waiter| &waiter.trace);
+        Traces::of(traces, name, shard.index(), keys)
+    }
+
     fn answer(&mut self, key: &Bytes, result: &Result<Found, Error>) {
         let waiters = self.by_key.remove(key).unwrap_or_default();
         self.tell(waiters, result);
@@ -302,7 +323,7 @@ impl Waiting<'_> {
         let outcome = result.as_ref().err();
         let outcome = outcome.map_or(metrics::Outcome::Ok, outcome_of);
         self.figures.ended(outcome, waiters.len());
-        for Waiter { queued, done } in waiters {
+        for Waiter { queued, done, .. } in waiters {
             let spans = Spans {
                 queue: queued,
                 ..self.spent

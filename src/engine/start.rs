@@ -7,8 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::across::Across;
-use super::admission::WaitMax;
+use super::across::{self, Across};
 use super::drain::Drain;
 use super::keeper::Keeper;
 use super::lane::{Lane, Purpose};
@@ -21,6 +20,7 @@ use super::shard_cache::ShardCache;
 use super::supervise;
 use super::write::WritePath;
 use super::{Engine, Front, READS, Settings, WRITES};
+use crate::adjustable::{Size, Time};
 use crate::cache::Cache;
 use crate::metrics::Metrics;
 use crate::shard::{Shard, Shards};
@@ -68,7 +68,7 @@ impl Engine {
             }),
         };
         let fronts: Vec<Front> = shards.all().iter().map(front).collect();
-        let turns_max = (shards.pool_max_size() / 2).max(1);
+        let turns_max = across::turns(shards.pool_max_size());
         let across = Arc::new(Across {
             shards: Arc::clone(&shards),
             caches: fronts
@@ -76,7 +76,7 @@ impl Engine {
                 .map(|front| Arc::clone(&front.cache))
                 .collect(),
             turns: Semaphore::new(turns_max),
-            turns_max,
+            turns_max: Size::new(turns_max),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             crash_points: settings.crash_points.clone(),
@@ -85,7 +85,7 @@ impl Engine {
             shards: Arc::clone(&shards),
             cache,
             metrics,
-            queue_wait_max: WaitMax::new(settings.queue_wait_max),
+            queue_wait_max: Time::new(settings.queue_wait_max),
             settings,
             tasks: tasks.clone(),
             fronts,

@@ -29,6 +29,7 @@ use crate::error::{self, Error};
 use crate::metrics::{self, Metrics, Spans};
 use crate::routing::ShardId;
 use crate::shard::{Shard, WriteFailure};
+use crate::trace::{Trace, Traces};
 
 /// How long a committed write waits for its FIN before the client is told that it can't be
 /// acknowledged. A change of view takes some 1.5 s.
@@ -42,15 +43,24 @@ pub(super) struct WriteItem {
 }
 
 /// When the client's command was there, and when its batch left the lane.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Times {
     since: Instant,
     left: Instant,
+    trace: Trace,
+    /// Ends when its batch leaves.
+    queue: Option<Trace>,
 }
 
 impl WriteItem {
     pub(super) fn new(operations: SmallVec<[Operation; 1]>, since: Instant, done: Answer) -> Self {
-        let times = Times { since, left: since };
+        let trace = Trace::current();
+        let times = Times {
+            since,
+            left: since,
+            queue: Some(trace.child("queue")),
+            trace,
+        };
         Self {
             operations,
             times,
@@ -95,6 +105,7 @@ impl WritePath {
         let left = Instant::now();
         for item in &mut batch {
             item.times.left = left;
+            drop(item.times.queue.take());
             let queued = left.saturating_duration_since(item.times.since);
             self.figures().queued.note_time(queued);
         }
@@ -139,8 +150,10 @@ impl WritePath {
         self.metrics.shard_writes.add(operations.len() as u64);
         self.crash_points.pass("write:before-commit");
         self.figures().batches.note_size(operations.len());
+        let traces = waiting.traces("shard commit", self.shard.id(), operations.len());
         let sent = Instant::now();
         let result = self.shard.write(&operations).await;
+        traces.end();
         let committed = Instant::now();
         self.figures().statements.note_time(committed - sent);
         if let Err(WriteFailure {
@@ -189,9 +202,11 @@ impl WritePath {
         committed: Instant,
     ) {
         let cache = Arc::clone(&self.cache);
+        let traces = waiting.traces("cache invalidate", self.shard.id(), keys.len());
         let mut fin = Box::pin(async move { cache.fin(&keys).await });
         if tokio::time::timeout(FIN_WAIT_MAX, &mut fin).await.is_ok() {
             self.crash_points.pass("write:fin");
+            traces.end();
             return waiting.succeed(self.figures(), outcomes, committed);
         }
         waiting.fail(self.figures(), &unacknowledged(self.shard.id()));
@@ -264,6 +279,12 @@ impl Waiting {
             done,
         };
         self.0.into_iter().map(item).collect()
+    }
+
+    /// Spans of all that wait, for what is done next.
+    fn traces(&self, name: &'static str, shard: ShardId, operations: usize) -> Traces {
+        let traces = self.0.iter().map(|(_, times, _)| &times.trace);
+        Traces::of(traces, name, shard.index(), operations)
     }
 
     fn succeed(self, figures: &metrics::Operations, outcomes: Vec<Outcome>, committed: Instant) {

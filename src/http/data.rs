@@ -16,26 +16,8 @@ use super::Api;
 use super::body::{self, KeyValue};
 use super::error::{ApiError, ErrorAnswer};
 use super::text::{self, Encoding};
+use super::write_request::WriteRequest;
 use crate::command::{Mutation, Set};
-
-/// What a write asks for.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes the body in /openapi.json; the fields are read by hand"
-)]
-pub(super) struct WriteRequest {
-    /// The key.
-    #[schema(example = "user:123")]
-    key: String,
-    /// `base64` if the key is given as base64.
-    key_encoding: Option<Encoding>,
-    /// The value.
-    #[schema(example = "John Doe")]
-    value: String,
-    /// `base64` if the value is given as base64.
-    encoding: Option<Encoding>,
-}
 
 /// A write that was done.
 #[derive(Serialize, ToSchema)]
@@ -100,9 +82,15 @@ pub(super) struct ReadAnswer<'a> {
         content_type = "application/json"
     ),
     responses(
-        (status = 200, description = "The value is written", body = WriteAnswer),
+        (
+            status = 200,
+            description = "The value is written",
+            body = WriteAnswer,
+            links(("read" = (operation_id = "read", parameters(("key" = "$response.body#/key")), description = "The value that was written")))
+        ),
+        (status = 400, description = "The body broke off", body = ErrorAnswer),
         (status = 413, description = "The key, the value or the body is too large", body = ErrorAnswer),
-        (status = 422, description = "A field is missing or has a wrong type", body = ErrorAnswer),
+        (status = 422, description = "The body is not JSON, or a field is missing or has a wrong type", body = ErrorAnswer),
         (status = 503, description = "The shard of the key is unavailable; the detail says what is known about the write", body = ErrorAnswer),
     )
 )]
@@ -134,6 +122,7 @@ pub(super) async fn write(State(api): State<Api>, body: Body) -> Result<Response
     responses(
         (status = 200, description = "The value", body = ReadAnswer),
         (status = 404, description = "There is no such key", body = ErrorAnswer),
+        (status = 500, description = "A fault of the proxy", body = ErrorAnswer),
         (status = 503, description = "The shard of the key is unavailable", body = ErrorAnswer),
     )
 )]

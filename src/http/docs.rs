@@ -17,7 +17,12 @@ use super::{data, health, metrics, page, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "respgres", description = "The side port of respgres: the data as JSON, health, statistics and metrics."),
+    info(title = "respgres", description = "\
+The side port of respgres: the data as JSON, health, statistics and metrics.
+
+Whatever fails is answered with a status and `{\"detail\": …}`. A path that is not here is 404; another method than those \
+described is 405, with what is allowed in `Allow`. HEAD is answered wherever GET is. Only a request that HTTP itself can't \
+take, like an address of more than 65,534 bytes (414), has an answer without a body."),
     paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics, page::page, page::live::events),
     tags(
         (name = "data", description = "Writing and reading"),

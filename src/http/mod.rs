@@ -15,6 +15,7 @@ mod page;
 mod probes;
 mod stats;
 mod text;
+mod write_request;
 
 use std::io;
 use std::sync::Arc;

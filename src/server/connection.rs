@@ -31,6 +31,7 @@ use crate::buffers;
 use crate::command::table::{self, COMMANDS};
 use crate::metrics::{Spans, Worker};
 use crate::resp::{ProtocolError, Reply, Scanned, Scanner};
+use crate::trace::Trace;
 
 /// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
 /// for a client that fills it.
@@ -187,8 +188,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         };
         let (session, segment) = (&mut self.session, &mut self.segment);
         session.spans = Spans::default();
-        let go_on =
-            dispatch::execute(server, client, session, requests, segment, &mut output).await?;
+        let trace = Trace::request(last.map_or("unknown", |at| COMMANDS[at].name), count);
+        let executing = dispatch::execute(server, client, session, requests, segment, &mut output);
+        let go_on = trace.within(executing).await?;
         let took = began.elapsed();
         statistics::note(self.worker, requests, last, took);
         server.note_slow(client, requests, took, self.session.spans);

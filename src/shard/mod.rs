@@ -10,6 +10,7 @@ mod outbox;
 mod postgres;
 mod scan;
 mod sqlite;
+pub mod survey;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -234,6 +235,13 @@ impl Shard {
     /// Whether its database is locked for this process: there are no other proxies.
     pub fn is_private(&self) -> bool {
         matches!(self.backend, Backend::Sqlite(_))
+    }
+
+    /// Changes how many connections there are at least and at most. A file has always two.
+    pub fn set_pool_size(&self, min: usize, max: usize) {
+        if let Backend::Postgres(backend) = &self.backend {
+            backend.set_pool_size(min, max);
+        }
     }
 
     /// The connections of the pool, as they are now.

@@ -17,6 +17,8 @@ const LAYERS: [&[&str]; 5] = [
         "crash_points",
         "workers",
         "buffers",
+        "adjustable",
+        "trace",
     ],
     &["resp", "command", "error", "view"],
     &["cache", "shard"],

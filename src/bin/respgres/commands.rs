@@ -3,7 +3,7 @@
 use clap::Command;
 use respgres::config::with_flags;
 
-use crate::{pages, serve, shard, transfer};
+use crate::{check, pages, serve, shard, transfer};
 
 /// The whole command line. Without a command it serves: the flags of `serve` are also the program's.
 pub fn command() -> Command {
@@ -19,6 +19,7 @@ pub fn command() -> Command {
             .override_usage("respgres [FLAGS]\n       respgres COMMAND …"),
     )
     .subcommand(serve::command())
+    .subcommand(check::command())
     .subcommand(shard::command())
     .subcommand(transfer::import_command())
     .subcommand(transfer::export_command())

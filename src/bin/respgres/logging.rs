@@ -1,16 +1,38 @@
 //! Where the log goes and in which shape.
 
 use respgres::config::{Config, LogFormat};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+/// What is logged; can be changed.
+pub struct LogLevel(Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// Changes what is logged. `filter` was checked with the configuration.
+    pub fn set(&self, filter: &str) {
+        if let Err(error) = self.0.reload(parsed(filter)) {
+            tracing::warn!("RUST_LOG can't be changed: {error}");
+        }
+    }
+}
+
+fn parsed(filter: &str) -> EnvFilter {
+    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+}
 
 /// Starts logging to standard error, as configured.
-pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+pub fn start(config: &Config) -> LogLevel {
+    let (filter, level) = reload::Layer::new(parsed(&config.log_level));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+    LogLevel(level)
 }

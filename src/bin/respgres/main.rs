@@ -2,12 +2,15 @@
 //!
 //! Only here is the environment read; everything else is the library.
 
+mod check;
 mod commands;
 mod failure;
 mod listen;
 mod logging;
+mod notify;
 mod pages;
 mod printing;
+mod reload;
 mod serve;
 mod shard;
 mod transfer;
@@ -37,8 +40,12 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            logging::start(&config);
-            on_runtime(serve::serve(&config))
+            let log_level = logging::start(&config);
+            on_runtime(serve::serve(config, || configuration(matches), log_level))
+        }
+        check::NAME => {
+            let config = configuration(matches)?;
+            on_runtime(check::check(&config, variable("NO_COLOR")))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),
         transfer::IMPORT => on_runtime(transfer::import(matches, &variable, || own_url(matches))),

@@ -10,7 +10,7 @@ use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::crash_points::CrashPoints;
 #[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, STOP_AT};
+use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
 use respgres::resp::Limits;
@@ -25,6 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
 use crate::listen::listen;
+use crate::logging::LogLevel;
+use crate::notify::Notifier;
+use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
 pub const NAME: &str = "serve";
@@ -48,7 +51,11 @@ pub fn command() -> clap::Command {
 /// # Errors
 ///
 /// Why it could not start, or how it ended.
-pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    mut config: Config,
+    read_again: impl Fn() -> Result<Config, Failure>,
+    log_level: LogLevel,
+) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     // Bound before anything else is touched: a port that is taken is the commonest mistake.
@@ -59,9 +66,11 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
-    let (engine, keepers) = build(config, &workers, &tasks, &stop_work).await?;
+    let notifier = Notifier::from_environment();
+    notifier.watch(&workers);
+    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
-    let backend = describe(config);
+    let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
     let resp_addr = address(&resp)?;
@@ -89,8 +98,7 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         max_key_size: shard::KEY_MAX,
     };
     let http_addr = address(&http)?;
-    // Whoever changes the configuration while it runs tells it here.
-    let (_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
+    let (tell_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
     let facts = http::Facts {
         shards: config.shards.iter().map(ToString::to_string).collect(),
         cache: config.cache.to_string(),
@@ -114,24 +122,51 @@ pub async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     wait_for_views(&engine).await;
     tracing::info!("resp listening on {resp_addr}");
     tracing::info!("http listening on {http_addr}");
+    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    notifier.ready(&status).await;
 
     let mut served = None;
-    match signals.next().await {
-        Request::Stop(name) => say_stop(name),
-        Request::Drain => {
-            tracing::info!(
-                "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
-                config.drain_timeout.as_millis()
-            );
-            engine.begin_draining();
-            stopping.begin_drain();
-            tokio::select! {
-                result = &mut serving => served = Some(result),
-                () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
-                name = signals.stop() => say_stop(name),
+    let running = Running {
+        engine: Arc::clone(&engine),
+        log_level,
+    };
+    loop {
+        match signals.next().await {
+            Request::Reload => {
+                notifier.reloading().await;
+                running.reload(&mut config, read_again());
+                tell_in_force.send_replace(Arc::from(config.in_force.as_slice()));
+                notifier.ready(&status).await;
+            }
+            Request::Stop(name) => {
+                say_stop(name);
+                notifier
+                    .stopping(config.shutdown_timeout, "answering what was read")
+                    .await;
+                break;
+            }
+            Request::Drain => {
+                tracing::info!(
+                    "SIGQUIT: no new connections; serving those that there are until they leave or are quiet, for {} ms at most",
+                    config.drain_timeout.as_millis()
+                );
+                let limit = config.drain_timeout.saturating_add(config.shutdown_timeout);
+                notifier
+                    .stopping(limit, "serving those who are connected until they leave")
+                    .await;
+                engine.begin_draining();
+                stopping.begin_drain();
+                tokio::select! {
+                    result = &mut serving => served = Some(result),
+                    () = tokio::time::sleep(config.drain_timeout) => say_stop("DRAIN_TIMEOUT_MS is over"),
+                    name = signals.stop() => say_stop(name),
+                }
+                break;
             }
         }
     }
+    // The engine ends when nobody has it any more.
+    drop(running);
     tokio::spawn(signals.exit_at_next());
     engine.begin_draining();
     stopping.begin_stop();
@@ -179,7 +214,7 @@ async fn wait_for_views(engine: &Engine) {
 #[cfg(feature = "crash-points")]
 fn crash_points() -> CrashPoints {
     let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT))
+    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
 }
 
 #[cfg(not(feature = "crash-points"))]
@@ -197,19 +232,14 @@ fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, F
         .map_err(|error| failure(format!("a listener has no address: {error}")))
 }
 
-async fn build(
+/// What the configuration says of the shards.
+pub fn shard_settings(
     config: &Config,
     workers: &Workers,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(Engine, Keepers), Failure> {
-    let metrics = Arc::new(Metrics::new(
-        workers.runtimes().len(),
-        config.shards.len(),
-        COMMANDS.len(),
-    ));
-    let settings = shard::Settings {
-        metrics: Arc::clone(&metrics),
+    metrics: &Arc<Metrics>,
+) -> shard::Settings {
+    shard::Settings {
+        metrics: Arc::clone(metrics),
         pool_min_size: config.db_pool_min_size,
         pool_max_size: config.db_pool_max_size,
         connect_timeout: config.db_connect_timeout,
@@ -218,7 +248,26 @@ async fn build(
         value_max: config.max_value_size,
         workers: workers.clone(),
         scheme: Scheme::of(config.hash_tags),
-    };
+    }
+}
+
+/// Where the figures are counted.
+pub fn metrics(config: &Config, workers: &Workers) -> Arc<Metrics> {
+    Arc::new(Metrics::new(
+        workers.runtimes().len(),
+        config.shards.len(),
+        COMMANDS.len(),
+    ))
+}
+
+async fn build(
+    config: &Config,
+    workers: &Workers,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(Engine, Keepers), Failure> {
+    let metrics = metrics(config, workers);
+    let settings = shard_settings(config, workers, &metrics);
     let shards = shard::open(&config.shards, &settings)
         .await
         .map_err(|error| refused(error.to_string()))?;

@@ -19,18 +19,23 @@ const VERSION_MIN: u32 = 7;
 /// it sends with one write.
 const CONNECTION_QUEUE: usize = 1024;
 
-/// Makes a connection that can be used, and tells where it leads.
-pub(super) async fn connect(client: &Client) -> Result<(MultiplexedConnection, Instance), String> {
+/// Makes a connection, to whatever server that is.
+pub(super) async fn dial(client: &Client) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
         // Each step has its own limit.
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(CONNECTION_QUEUE);
-    let text = |error: RedisError| error.to_string();
-    let mut connection = client
+    client
         .get_multiplexed_async_connection_with_config(&config)
         .await
-        .map_err(text)?;
+        .map_err(|error| error.to_string())
+}
+
+/// Makes a connection that can be used, and tells where it leads.
+pub(super) async fn connect(client: &Client) -> Result<(MultiplexedConnection, Instance), String> {
+    let text = |error: RedisError| error.to_string();
+    let mut connection = dial(client).await?;
     let info: InfoDict = cmd("INFO")
         .query_async(&mut connection)
         .await
@@ -120,7 +125,7 @@ async fn receive(stream: &mut Box<dyn Stream>) -> io::Result<Option<Bytes>> {
 }
 
 /// Whether this server can be used, and which it is.
-fn check(info: &InfoDict) -> Result<Instance, String> {
+pub(super) fn check(info: &InfoDict) -> Result<Instance, String> {
     let version: String = info.get("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|text| text.parse().ok());
     if major.is_none_or(|major: u32| major < VERSION_MIN) {

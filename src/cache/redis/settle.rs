@@ -68,7 +68,7 @@ impl RedisSession {
         if sighting.row.as_ref().is_some_and(is_too_large) {
             return 0;
         }
-        let ttl = self.shared.settings.ttl;
+        let ttl = self.shared.ttl.get();
         let lifetime = sighting.time_left.map_or(ttl, |left| left.min(ttl));
         u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::Row as PgRow;
+use tokio_postgres::{Client, Row as PgRow};
 
 use super::failure::classify;
 use super::pool::Object;
@@ -173,7 +173,7 @@ impl Drop for Claim {
 }
 
 pub(super) async fn read_identity(
-    session: &ClientWrapper,
+    session: &Client,
 ) -> Result<Option<Identity>, tokio_postgres::Error> {
     if !session
         .query_one(statements::HAS_IDENTITY, &[])

@@ -27,6 +27,7 @@ mod schema;
 mod session;
 mod statements;
 mod stored;
+mod survey;
 mod two_phase;
 mod write;
 
@@ -48,6 +49,7 @@ use self::stored::{PgTimestamp, stored_key};
 use super::identity::Identity;
 use super::member::MemberId;
 use super::{Expiring, Failure, GRACE, Reading, Settings};
+use crate::adjustable::Size;
 use crate::command::{Row, Stamp, Timestamp};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
@@ -55,6 +57,7 @@ use crate::routing::ShardId;
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
 pub(super) use session::ServerProcess;
+pub(super) use survey::Visit;
 pub(super) use two_phase::Branch;
 
 /// How long a read waits for the rows that have expired and are locked, and how often it looks.
@@ -76,8 +79,8 @@ pub(super) struct PostgresShard {
     connect_timeout: Duration,
     pool_wait_timeout: Duration,
     pool: Pool,
-    pool_min_size: usize,
-    pool_max_size: usize,
+    pool_min_size: Size,
+    pool_max_size: Size,
     query_timeout: Duration,
     value_max: usize,
     metrics: Arc<Metrics>,
@@ -101,8 +104,8 @@ impl PostgresShard {
             dialer,
             connect_timeout: settings.connect_timeout,
             pool_wait_timeout: settings.pool_wait_timeout,
-            pool_min_size: settings.pool_min_size,
-            pool_max_size: settings.pool_max_size,
+            pool_min_size: Size::new(settings.pool_min_size),
+            pool_max_size: Size::new(settings.pool_max_size),
             query_timeout: settings.query_timeout,
             value_max: settings.value_max,
             metrics: Arc::clone(&settings.metrics),
@@ -272,14 +275,21 @@ impl PostgresShard {
         }
     }
 
+    /// Changes the least and the most connections of the pool. What is over that is closed once it is idle.
+    pub(super) fn set_pool_size(&self, min: usize, max: usize) {
+        self.pool_min_size.set(min);
+        self.pool_max_size.set(max);
+        self.pool.resize(max);
+    }
+
     /// Opens connections until the pool has its least size; deadpool only opens on demand. Also
     /// gives back, one at a time, the room that was taken from a pool whose server was full.
     pub(super) async fn keep_warm(&self) {
         let status = self.pool.status();
-        if status.max_size < self.pool_max_size {
+        if status.max_size < self.pool_max_size.get() {
             self.pool.resize(status.max_size + 1);
         }
-        let missing = self.pool_min_size.saturating_sub(status.size);
+        let missing = self.pool_min_size.get().saturating_sub(status.size);
         if missing == 0 {
             return;
         }

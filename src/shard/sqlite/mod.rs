@@ -8,6 +8,7 @@
 mod membership;
 mod scan;
 mod schema;
+mod survey;
 mod two_phase;
 
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ use super::{Expiring, Failure, Pool, Reading};
 use crate::command::{Operation, Outcome, Row, Rows, Stamp, Timestamp};
 
 pub(super) use membership::Membership;
+pub(super) use survey::survey;
 pub(super) use two_phase::Branch;
 
 /// Jobs that may wait for a thread. Lanes send one batch at a time, so few ever do.
@@ -226,30 +228,7 @@ impl SqliteShard {
     pub(super) async fn keep_warm(&self) {}
 
     pub(super) async fn identity(&self) -> Result<Option<Identity>, Failure> {
-        run(&self.writer, |connection| {
-            let exists = connection
-                .query_row("SELECT 1 FROM sqlite_master WHERE name = 'respgres_identity'", [], |_| Ok(()))
-                .optional()?;
-            if exists.is_none() {
-                return Ok(None);
-            }
-            connection
-                .query_row(
-                    "SELECT deployment_id, shard_id, num_shards, routing, schema_version FROM respgres_identity",
-                    [],
-                    |row| {
-                        Ok(Identity {
-                            deployment: row.get(0)?,
-                            shard_id: row.get(1)?,
-                            num_shards: row.get(2)?,
-                            routing: row.get(3)?,
-                            schema_version: row.get(4)?,
-                        })
-                    },
-                )
-                .optional()
-        })
-        .await
+        run(&self.writer, |connection| read_identity(connection)).await
     }
 
     /// Makes or upgrades the tables and writes who this is.
@@ -292,6 +271,34 @@ impl SqliteShard {
             )),
         }
     }
+}
+
+fn read_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
+    let exists = connection
+        .query_row(
+            "SELECT 1 FROM sqlite_master WHERE name = 'respgres_identity'",
+            [],
+            |_| Ok(()),
+        )
+        .optional()?;
+    if exists.is_none() {
+        return Ok(None);
+    }
+    connection
+        .query_row(
+            "SELECT deployment_id, shard_id, num_shards, routing, schema_version FROM respgres_identity",
+            [],
+            |row| {
+                Ok(Identity {
+                    deployment: row.get(0)?,
+                    shard_id: row.get(1)?,
+                    num_shards: row.get(2)?,
+                    routing: row.get(3)?,
+                    schema_version: row.get(4)?,
+                })
+            },
+        )
+        .optional()
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

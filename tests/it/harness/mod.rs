@@ -41,7 +41,7 @@ pub use library::Library;
 pub use load::{Acknowledged, Writers};
 pub use ports::free_port;
 pub use postgres_server::PostgresServer;
-pub use programs::run_to_end;
+pub use programs::{checker, run_to_end};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use redis_server::RedisServer;
 pub(crate) use resp::args;

@@ -1,5 +1,6 @@
 //! Programs that are run to their end.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,4 +26,20 @@ pub fn run_to_end(command: &Command) -> String {
         Some(code) => panic!("{command:?} ended with {code}:\n{printed}"),
         None => panic!("{command:?} has not ended after {LIMIT:?}:\n{printed}"),
     }
+}
+
+/// One of the programs that `make checkers` installs.
+#[track_caller]
+pub fn checker(name: &str) -> Command {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let path = target
+        .expect("a directory of it")
+        .join("checkers/bin")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `make checkers`, or `make test`, which does",
+        path.display()
+    );
+    Command::new(path)
 }

@@ -19,6 +19,7 @@ pub(super) const WHERE: &str = "where";
 pub(super) const MATCH: &str = "match";
 pub(super) const IF_ABSENT: &str = "if-absent";
 pub(super) const STATE: &str = "state";
+pub(super) const STATE_EVERY: &str = "state-every-ms";
 pub(super) const NO_VERIFY: &str = "no-verify";
 
 const IMPORT_ABOUT: &str = "\
@@ -98,6 +99,14 @@ fn with_common(command: Command, about: &'static str) -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Where it notes how far it is; removed at the end [default: named after the source, in the current directory; of an export to a file, beside that]"),
+        )
+        .arg(
+            Arg::new(STATE_EVERY)
+                .long(STATE_EVERY)
+                .value_name("MS")
+                .value_parser(value_parser!(u64))
+                .default_value("2000")
+                .help("Milliseconds after which it notes that again"),
         )
         .arg(
             Arg::new(NO_VERIFY)

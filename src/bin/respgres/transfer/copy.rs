@@ -23,7 +23,7 @@ const PAGES_AT_A_TIME: usize = 4;
 
 /// Where the records go.
 pub enum Target {
-    Store(Store),
+    Store(Box<Store>),
     Output(Output),
 }
 

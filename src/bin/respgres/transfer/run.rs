@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 
 use super::commands::{
     DESTINATION, EXPIRES_COLUMN, FROM, IF_ABSENT, KEY_COLUMN, MATCH, NO_VERIFY, SOURCE, STATE,
-    TABLE, TO, VALUE_COLUMN, WHERE,
+    STATE_EVERY, TABLE, TO, VALUE_COLUMN, WHERE,
 };
 use super::copy::{Target, copy};
 use super::file::{Lines, Output, with_suffix};
@@ -94,11 +94,11 @@ pub async fn import(
         _ => default_name("import", &subject.source),
     };
     let path = matches.get_one(STATE).cloned().unwrap_or(path);
-    let state = State::open(Some(path), subject)?;
+    let state = State::open(Some(path), subject, every(matches))?;
     let transfer = Transfer {
         what: "import",
         source,
-        target: Target::Store(store),
+        target: Target::Store(Box::new(store)),
         state,
         is_verified: !matches.get_flag(NO_VERIFY),
     };
@@ -135,7 +135,10 @@ pub async fn export(
         refuse_one_server(&source, &store).await?;
         let subject = subject(store.resp.label().to_owned());
         let path = path.unwrap_or_else(|| default_name("export", &subject.target));
-        (Target::Store(store), State::open(Some(path), subject)?)
+        (
+            Target::Store(Box::new(store)),
+            State::open(Some(path), subject, every(matches))?,
+        )
     } else if matches.get_flag(IF_ABSENT) {
         return Err(refused(format!(
             "--{IF_ABSENT} is for an export to a Redis; leave it out"
@@ -143,7 +146,7 @@ pub async fn export(
     } else if to == STDOUT {
         (
             Target::Output(Output::stdout()),
-            State::open(None, subject(STDOUT.to_owned()))?,
+            State::open(None, subject(STDOUT.to_owned()), every(matches))?,
         )
     } else {
         let file = Path::new(&to);
@@ -153,7 +156,7 @@ pub async fn export(
             )));
         }
         let path = path.unwrap_or_else(|| with_suffix(file, ".state"));
-        let mut state = State::open(Some(path), subject(to.clone()))?;
+        let mut state = State::open(Some(path), subject(to.clone()), every(matches))?;
         let (output, is_kept) = Output::file(file, state.output_bytes())?;
         if !is_kept {
             eprintln!("{to}.part is shorter than it was; beginning anew");
@@ -271,6 +274,11 @@ fn address(given: &str, environment: Environment<'_>) -> Result<String, Failure>
             .filter(|value| !value.is_empty())
             .ok_or_else(|| refused(format!("the variable {name} is not set; set it to the URL"))),
     }
+}
+
+fn every(matches: &ArgMatches) -> Duration {
+    let millis = matches.get_one::<u64>(STATE_EVERY).copied();
+    Duration::from_millis(millis.unwrap_or_default())
 }
 
 fn is_url(text: &str, schemes: &[&str]) -> bool {

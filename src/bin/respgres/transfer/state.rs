@@ -12,8 +12,6 @@ use super::page::Position;
 use super::tally::Tally;
 use crate::failure::{Failure, failure, refused};
 
-/// What a kill loses at most: it is read and written again, which changes nothing.
-const SAVE_EVERY: Duration = Duration::from_secs(2);
 const FORMAT: u32 = 1;
 
 /// What a transfer is about; another one has no business with its state.
@@ -45,15 +43,17 @@ pub struct State {
     path: Option<PathBuf>,
     saved: Saved,
     last: Instant,
+    every: Duration,
 }
 
 impl State {
-    /// What the file at `path` has, or the beginning if there is none. Without a path nothing is kept.
+    /// What the file at `path` has, or the beginning if there is none. Without a path nothing is kept. It is written
+    /// again after `every`: what a kill loses at most is read and written again, which changes nothing.
     ///
     /// # Errors
     ///
     /// It is of another transfer, or can't be read.
-    pub fn open(path: Option<PathBuf>, subject: Subject) -> Result<Self, Failure> {
+    pub fn open(path: Option<PathBuf>, subject: Subject, every: Duration) -> Result<Self, Failure> {
         let mut state = Self {
             path,
             saved: Saved {
@@ -65,6 +65,7 @@ impl State {
                 tally: Tally::default(),
             },
             last: Instant::now(),
+            every,
         };
         let Some(path) = &state.path else {
             return Ok(state);
@@ -134,7 +135,7 @@ impl State {
 
     /// Whether it is time to save.
     pub fn is_due(&self) -> bool {
-        self.path.is_some() && self.last.elapsed() >= SAVE_EVERY
+        self.path.is_some() && self.last.elapsed() >= self.every
     }
 
     /// Saves: the file is the old or the new one, whenever the machine stops.
@@ -207,25 +208,23 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("respgres-state-{:x}", fastrand::u64(..)));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("state");
-        let mut state = State::open(Some(path.clone()), subject("redis://a/0")).unwrap();
+        let open = |source: &str| State::open(Some(path.clone()), subject(source), Duration::ZERO);
+        let mut state = open("redis://a/0").unwrap();
         assert_eq!(state.position(), None);
         state.reached(Position::Byte { offset: 7 });
         state.tally().read = 3;
         state.save(11).unwrap();
-        let mut again = State::open(Some(path.clone()), subject("redis://a/0")).unwrap();
+        let mut again = open("redis://a/0").unwrap();
         assert_eq!(again.position(), Some(&Position::Byte { offset: 7 }));
         assert_eq!((again.tally().read, again.output_bytes()), (3, 11));
-        let other = State::open(Some(path.clone()), subject("redis://b/0"));
+        let other = open("redis://b/0");
         let text = other.err().unwrap().text;
         assert!(
             text.contains("redis://a/0") && text.contains("--state"),
             "{text}"
         );
         std::fs::write(&path, "{").unwrap();
-        let text = State::open(Some(path.clone()), subject("redis://a/0"))
-            .err()
-            .unwrap()
-            .text;
+        let text = open("redis://a/0").err().unwrap().text;
         assert!(text.contains("not the state"), "{text}");
         again.remove();
         assert!(!path.exists());

@@ -35,6 +35,7 @@ pub struct Table {
     key_is_bytes: bool,
     value_is_bytes: bool,
     rows: Option<Pin<Box<RowStream>>>,
+    is_over: bool,
     from: Option<Vec<u8>>,
     last_key: Option<Vec<u8>>,
 }
@@ -50,6 +51,7 @@ impl Table {
             key_is_bytes: false,
             value_is_bytes: false,
             rows: None,
+            is_over: false,
             from: None,
             last_key: None,
         };
@@ -159,6 +161,7 @@ impl Table {
     /// Goes on at `position`, or from the beginning.
     pub fn rewind(&mut self, position: Option<&Position>) -> bool {
         self.rows = None;
+        self.is_over = false;
         self.last_key = None;
         self.from = match position {
             Some(Position::Key { base64 }) => STANDARD.decode(base64).ok(),
@@ -169,6 +172,9 @@ impl Table {
 
     /// The next page; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Page>, Failure> {
+        if self.is_over {
+            return Ok(None);
+        }
         let label = self.label.clone();
         let broken = |error: tokio_postgres::Error| {
             failure(format!(
@@ -194,7 +200,11 @@ impl Table {
         };
         let mut page = Page::default();
         let mut bytes = 0;
-        while let Some(row) = rows.next().await {
+        loop {
+            let Some(row) = rows.next().await else {
+                self.is_over = true;
+                break;
+            };
             let row = row.map_err(&broken)?;
             page.amount += 1;
             let key: Option<Vec<u8>> = row.try_get(0).map_err(&broken)?;

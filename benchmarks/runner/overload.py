@@ -1,0 +1,154 @@
+"""`python -m benchmarks.runner.overload`: what is left of the peak when clients offer three times as much.
+
+The peak is the highest rate of a closed loop: so many connections and so deep that more of either serves no more. Then
+as many requests as three times the peak are due each second (a Poisson process), on so many connections that the queues
+of the proxy are full. What is served, what is refused, how long the served ones took from being sent, and the most memory
+that the proxy had, are noted.
+"""
+
+import os
+import sys
+import threading
+from contextlib import contextmanager
+
+from . import machine, session
+from .bench import Bench
+from .failure import Failure
+from .processes import Processes
+from .procfs import resident_bytes
+from .servers import Deployment
+from .settings import KEYS, ROOT, VALUE_BYTES, Settings
+
+ROUNDS = 3
+SECONDS = 8
+TIMES = 3
+SHARDS = 3
+
+PEAK = ({"connections": 50, "depth": 16}, {"connections": 100, "depth": 32}, {"connections": 100, "depth": 128})
+"""Loads of which the best serves as the peak."""
+
+OVERLOAD = {"connections": 800, "depth": 128}
+"""A hundred thousand requests may be under way: more than the queues of three shards take."""
+
+KINDS = {
+    "set": "SET",
+    "miss": "GET that misses",
+    "hit": "GET that hits",
+}
+
+
+def main():
+    settings = Settings.read(tuple(KINDS), rounds=ROUNDS)
+    out = settings.scratch()
+    with Processes() as processes:
+        described = machine.describe(settings, processes.dir)
+        bench = Bench(settings, Deployment(settings, processes))
+        databases = bench.deployment.postgres.databases("overload", number=SHARDS)
+        for round_ in range(settings.rounds):
+            bench.round = round_
+            for kind in settings.rows:
+                label = f"round {round_ + 1} of {settings.rounds}: {KINDS[kind]}"
+                session.timed(label, measure, bench, kind, databases)
+    whole = settings.rows == tuple(KINDS) and settings.rounds >= ROUNDS and settings.scale >= 1
+    directory = ROOT / "benchmarks" if whole else out
+    bench.samples.save(out / "overload.json")
+    text = report(bench.samples, settings, described)
+    (directory / "OVERLOAD.md").write_text(text)
+    print(text)
+    print(f"bench: written to {directory}/OVERLOAD.md", file=sys.stderr)
+
+
+def measure(bench, kind, databases):
+    # What is read from shards must not be in the cache: each key is asked for once.
+    settings = {} if kind != "miss" else {"cache_ttl": 1}
+    with bench.deployment.fresh_respgres(f"overload-{kind}", databases, **settings) as proxy:
+        options = load_options(bench, kind)
+        bench.fill(proxy)
+        seconds = bench.settings.seconds(SECONDS)
+        operation = "set" if kind == "set" else "get"
+        peak = 0
+        for load in PEAK:
+            answer = bench.load(proxy, operation, seconds=seconds / 2, warm_up_seconds=1, **options, **load)
+            peak = max(peak, answer["rate"])
+        with most_memory(proxy.server.pid) as memory:
+            answer = bench.load(
+                proxy, operation, seconds=seconds, warm_up_seconds=2, rate=round(TIMES * peak), **options, **OVERLOAD,
+                may_be_refused=None,
+            )
+        after = bench.load(proxy, operation, seconds=1, **options, **PEAK[0])
+        if after["refused"]:
+            raise Failure(f"{KINDS[kind]}: refused after the overload was over")
+    answered = answer["operations"] + answer["refused"]
+    bench.add(
+        f"overload/{kind}",
+        peak=peak,
+        served=answer["rate"],
+        part=answer["rate"] / peak,
+        refused=answer["refused"] / max(1, answered),
+        p50_ms=answer["served_us"]["p50"] / 1e3,
+        p99_ms=answer["served_us"]["p99"] / 1e3,
+        max_ms=answer["served_us"]["max"] / 1e3,
+        memory_mib=memory.bytes / 2**20,
+    )
+
+
+def load_options(bench, kind):
+    same = {"value_bytes": VALUE_BYTES}
+    if kind == "miss":
+        # Far more keys than are read while one of them is cached; most do not exist, which is a read of the shard, too.
+        return {**same, "num_keys": 10**9, "first_key": (bench.round + 1) * 10**10}
+    return {**same, "num_keys": KEYS}
+
+
+class _Most:
+    bytes = 0
+
+
+@contextmanager
+def most_memory(pid):
+    """The most resident memory of a process within the context, looked at ten times a second."""
+    most, over = _Most(), threading.Event()
+
+    def watch():
+        while not over.wait(0.1):
+            most.bytes = max(most.bytes, resident_bytes(pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()
+
+
+def report(samples, settings, described):
+    depth, connections = OVERLOAD["depth"], OVERLOAD["connections"]
+    lines = [
+        "# Overload",
+        "",
+        f"Made by `{command()}`. {described}",
+        "",
+        f"Clients offer {TIMES} times the peak, on {connections} connections, each with {depth} requests under way, over"
+        f" {SHARDS} shards and a Redis; medians of {settings.rounds} rounds, with the range. The time is that of what was"
+        " served, from being sent to its reply.",
+        "",
+        "| | peak a second | served a second, of the peak | refused | p50 ms | p99 ms | longest ms | memory MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for kind in settings.rows:
+        at = lambda figure, kind=kind: samples.spread(f"overload/{kind}/{figure}")
+        lines.append(
+            f"| {KINDS[kind]} | {at('peak').text(0)} | {at('part').text(2)} | {at('refused').text(2)} |"
+            f" {at('p50_ms').text(0)} | {at('p99_ms').text(0)} | {at('max_ms').text(0)} | {at('memory_mib').text(0)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def command():
+    names = ("ROWS", "ROUNDS", "SCALE")
+    return " ".join(["make bench-overload", *(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))])
+
+
+if __name__ == "__main__":
+    session.run(main)

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Dumps all shards as they were at one instant, while they are used.
+#
+#   SHARD_0_URL=postgresql://… SHARD_1_URL=… backup.sh DIRECTORY
+#
+# Writes DIRECTORY/shard_0.dump, shard_1.dump, … (pg_dump's custom format). Needs psql and pg_dump of the servers' version,
+# and the role that owns the tables.
+#
+# A lock on the table of every shard makes writers wait for some milliseconds, and waits itself until no transaction is
+# half done: under it a snapshot is taken on each shard. Then the locks go, and the dumps read from their snapshots for
+# as long as they like. With RESTORE_POINT=NAME (and a role that may call pg_create_restore_point) the same instant gets a
+# name in the write-ahead log of every shard, for point-in-time recovery.
+set -euo pipefail
+
+# How long writers may be made to wait; proxies give up a statement after DB_QUERY_TIMEOUT_MS.
+lock_timeout=${LOCK_TIMEOUT_MS:-3000}
+
+die() { printf 'backup: %s\n' "$*" >&2; exit 1; }
+
+[ $# -eq 1 ] || die "give the directory to write to"
+directory=$1
+urls=()
+for ((n = 0; ; n++)); do
+    name=SHARD_${n}_URL
+    [ -n "${!name-}" ] || break
+    urls+=("${!name}")
+done
+[ ${#urls[@]} -gt 0 ] || die "SHARD_0_URL is not set"
+mkdir -p "$directory"
+for n in "${!urls[@]}"; do
+    [ ! -e "$directory/shard_$n.dump" ] || die "$directory/shard_$n.dump is there already"
+done
+
+pipes=$(mktemp -d)
+sessions=()
+clean_up() {
+    # A session whose input ends rolls back.
+    for pid in "${sessions[@]}"; do kill "$pid" 2>/dev/null || true; done
+    rm -rf "$pipes"
+}
+trap clean_up EXIT
+
+declare -A to from
+# Runs a program with the URL of a shard. Its password goes by the environment: everybody can read arguments.
+with_url() {
+    local url=$1 password
+    shift
+    if [[ $url =~ ^([a-z]+://[^:/@]*):([^@]*)@(.*)$ ]]; then
+        printf -v password '%b' "${BASH_REMATCH[2]//%/\\x}"
+        PGPASSWORD=$password exec "$@" --dbname="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
+    fi
+    exec "$@" --dbname="$url"
+}
+# Opens a session of psql under a name.
+open_session() {
+    local name=$1 url=$2 in out
+    mkfifo "$pipes/$name.in" "$pipes/$name.out"
+    with_url "$url" psql -X -q -A -t -v ON_ERROR_STOP=1 -v VERBOSITY=terse <"$pipes/$name.in" >"$pipes/$name.out" &
+    sessions+=($!)
+    exec {in}>"$pipes/$name.in" {out}<"$pipes/$name.out"
+    to[$name]=$in from[$name]=$out
+}
+# Prints the one line that a statement answers with.
+ask() {
+    local name=$1 line
+    printf '%s\n' "$2" >&"${to[$name]}"
+    IFS= read -r line <&"${from[$name]}" || die "${name/_/ }: no answer to: $2"
+    printf '%s\n' "$line"
+}
+
+for n in "${!urls[@]}"; do
+    open_session "lock_$n" "${urls[n]}"
+    open_session "snapshot_$n" "${urls[n]}"
+done
+for n in "${!urls[@]}"; do
+    ask "lock_$n" "BEGIN; SET LOCAL lock_timeout = $lock_timeout; LOCK TABLE respgres_kv IN SHARE MODE; SELECT 'locked';" >/dev/null
+done
+snapshots=()
+for n in "${!urls[@]}"; do
+    snapshots[n]=$(ask "snapshot_$n" "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();")
+    if [ -n "${RESTORE_POINT-}" ]; then
+        ask "lock_$n" "SELECT pg_create_restore_point('${RESTORE_POINT//\'/}');" >/dev/null
+    fi
+done
+for n in "${!urls[@]}"; do
+    ask "lock_$n" "ROLLBACK; SELECT 'released';" >/dev/null
+done
+
+dumps=()
+for n in "${!urls[@]}"; do
+    with_url "${urls[n]}" pg_dump --format=custom --snapshot="${snapshots[n]}" --file="$directory/shard_$n.dump.part" &
+    dumps+=($!)
+done
+for n in "${!dumps[@]}"; do
+    wait "${dumps[n]}" || die "shard $n could not be dumped"
+done
+# Not before all are there: a part of a backup looks like none.
+for n in "${!urls[@]}"; do
+    mv "$directory/shard_$n.dump.part" "$directory/shard_$n.dump"
+done
+printf 'backup: %s shards in %s\n' "${#urls[@]}" "$directory"

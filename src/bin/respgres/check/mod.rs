@@ -1,0 +1,76 @@
+//! `respgres check`: connects to everything that `serve` would, and says what is right and what is wrong. It writes nothing.
+
+mod cache;
+mod report;
+mod shards;
+
+use std::process::ExitCode;
+
+use clap::Command;
+use respgres::config::{CacheTarget, Config, with_flags};
+use respgres::workers::Workers;
+
+use crate::failure::Failure;
+use crate::listen::listen;
+use crate::serve;
+use report::Report;
+
+pub const NAME: &str = "check";
+
+const ABOUT: &str = "\
+Connect to everything, and tell what is right and what is wrong
+
+To be run before `serve`, with the same configuration: while that runs, its ports and its embedded shards are taken. Nothing is \
+written anywhere.
+
+Exit code: 0 if nothing is wrong, whatever is warned of; 1 if something is; 2 if the configuration can't be read.";
+
+/// `respgres check`, with the flags of `serve`.
+pub fn command() -> Command {
+    let (first, _) = ABOUT.split_once('\n').unwrap_or((ABOUT, ""));
+    with_flags(Command::new(NAME).about(first).long_about(ABOUT))
+}
+
+/// Checks. `no_color` is the variable of that name.
+pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode, Failure> {
+    let mut report = Report::new(no_color);
+    let cache = match &config.cache {
+        CacheTarget::Memory => "an in-process cache".to_owned(),
+        CacheTarget::Redis { .. } => "a Redis".to_owned(),
+    };
+    let kind = if config.embedded {
+        "embedded shards"
+    } else {
+        "shards"
+    };
+    report.right(
+        "settings",
+        &format!("can be read: {} {kind}, {cache}", config.shards.len()),
+    )?;
+    for (variable, address) in [
+        ("RESP_ADDR", &config.resp_addr),
+        ("HTTP_ADDR", &config.http_addr),
+    ] {
+        match listen(variable, address, config.reuse_port).await {
+            Ok(_listener) => report.right(variable, &format!("{address} is free"))?,
+            Err(failure) => {
+                let text = failure.text.replace(&format!("{variable}: "), "");
+                report.wrong(
+                    variable,
+                    &format!("{text}; another process has it (a respgres that runs already?), or it is no address of this machine"),
+                )?;
+            }
+        }
+    }
+    let workers = Workers::here();
+    let metrics = serve::metrics(config, &workers);
+    let settings = serve::shard_settings(config, &workers, &metrics);
+    shards::check(config, &settings, &mut report).await?;
+    if let CacheTarget::Redis { url } = &config.cache {
+        cache::check(url, config, &mut report).await?;
+    }
+    Ok(match report.end()? {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}

@@ -1,0 +1,123 @@
+//! A backup of all shards as of one instant, taken while they are used; and what is restored from it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crate::harness::{
+    Conn, Deployment, Proxy, RedisServer, Reply, Scratch, Setup, args, blank_databases, encode,
+    eventually, keys_on_each, run_to_end,
+};
+
+const ACCOUNTS: usize = 3;
+const START: i64 = 1000;
+
+/// Moves amounts between accounts on different shards until `stop`, and says how often.
+fn transfer(addr: &str, accounts: &[String], seed: usize, stop: &AtomicBool, done: &AtomicU64) {
+    let mut conn = Conn::open(addr);
+    let mut turn = seed;
+    while !stop.load(Ordering::Relaxed) {
+        let from = &accounts[turn % ACCOUNTS];
+        let to = &accounts[(turn + 1 + seed % 2) % ACCOUNTS];
+        let mut pipeline = encode(&args!["MULTI"]);
+        pipeline.extend(encode(&args!["DECRBY", from, "7"]));
+        pipeline.extend(encode(&args!["INCRBY", to, "7"]));
+        pipeline.extend(encode(&args!["EXEC"]));
+        conn.send(&pipeline);
+        let replies: Vec<Reply> = (0..4).map(|_| conn.read()).collect();
+        // One that was refused, since locks were not had in time, was not done.
+        if matches!(replies[3], Reply::Array(_)) {
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        turn += 1;
+    }
+}
+
+fn backup(it: &Deployment, directory: &Scratch) -> Command {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
+    let mut command = Command::new(script);
+    for (number, url) in it.urls().iter().enumerate() {
+        command.env(format!("SHARD_{number}_URL"), url);
+    }
+    command.arg(directory.path());
+    command
+}
+
+/// A proxy on new databases with what was dumped, and a cache that knows nothing.
+fn restored(it: &Deployment, directory: &Scratch, redis: &RedisServer) -> Proxy {
+    let urls = blank_databases(it.urls().len());
+    for (number, url) in urls.iter().enumerate() {
+        let mut restore = Command::new("pg_restore");
+        restore
+            .args(["--exit-on-error", "--no-owner", "--dbname", url])
+            .arg(directory.join(&format!("shard_{number}.dump")));
+        run_to_end(&restore);
+    }
+    it.builder()
+        .shard_urls(&urls)
+        .env("REDIS_URL", redis.url())
+        .start()
+}
+
+#[test]
+fn it_is_of_one_instant_on_all_shards() {
+    let it = Setup::postgres().start();
+    let accounts = keys_on_each(ACCOUNTS, "account");
+    let mut conn = it.conn();
+    for account in &accounts {
+        conn.set(account, START.to_string());
+    }
+    conn.cmd(&args!["SET", "lasting", "value", "EX", "10000"]);
+    let dumps: Vec<Scratch> = (0..3).map(|n| Scratch::new(&format!("dump-{n}"))).collect();
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let addr = it.resp_addr();
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let (addr, accounts, stop, done) = (&addr, &accounts, &stop, &done);
+            scope.spawn(move || transfer(addr, accounts, seed, stop, done));
+        }
+        for directory in &dumps {
+            let before = done.load(Ordering::Relaxed);
+            run_to_end(&backup(&it, directory));
+            eventually("transfers go on", || {
+                (done.load(Ordering::Relaxed) > before + 20).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let redis = RedisServer::start();
+    let mut seen = BTreeMap::new();
+    for directory in &dumps {
+        redis.conn().run("FLUSHALL");
+        let proxy = restored(&it, directory, &redis);
+        let mut conn = proxy.conn();
+        let balances: Vec<i64> = accounts
+            .iter()
+            .map(|account| conn.cmd(&args!["INCRBY", account, "0"]).int())
+            .collect();
+        assert_eq!(
+            balances.iter().sum::<i64>(),
+            START * ACCOUNTS as i64,
+            "{balances:?}"
+        );
+        conn.assert_ttl("lasting", 10_000);
+        conn.set("after", "value");
+        *seen.entry(balances).or_insert(0) += 1;
+    }
+    assert!(
+        seen.len() > 1,
+        "nothing happened between the backups: {seen:?}"
+    );
+}
+
+#[test]
+fn what_is_there_already_is_not_overwritten() {
+    let it = Setup::postgres().start();
+    let directory = Scratch::new("dump");
+    run_to_end(&backup(&it, &directory));
+    let again = backup(&it, &directory).output().unwrap();
+    assert!(!again.status.success());
+    let errors = String::from_utf8_lossy(&again.stderr);
+    assert!(errors.contains("shard_0.dump is there already"), "{errors}");
+}

@@ -1,0 +1,153 @@
+//! `respgres export`, and `respgres import` of what it wrote.
+
+use nix::sys::signal::Signal;
+
+use super::transfer::{contents, count, fill, kill_in_the_middle, run, tool};
+use crate::harness::{Deployment, RedisServer, Scratch, Setup, both_backends, eventually};
+
+both_backends!(an_export_that_is_imported_is_the_same_byte_for_byte);
+
+fn from(it: &Deployment) -> String {
+    format!("--from=redis://{}", it.resp_addr())
+}
+
+fn to(it: &Deployment) -> String {
+    format!("--to=redis://{}", it.resp_addr())
+}
+
+fn an_export_that_is_imported_is_the_same_byte_for_byte(setup: Setup) {
+    let (it, dir) = (setup.start(), Scratch::new("export"));
+    let mut conn = it.conn();
+    fill(&mut conn, 2500);
+    let every_byte: Vec<u8> = (0..=255).collect();
+    conn.set(&every_byte, &every_byte);
+    conn.set("", "empty key");
+    conn.set("empty value", "");
+    conn.set("large", vec![b'x'; 5 * 1024 * 1024]);
+    let before = contents(&mut conn);
+    let output = run(&dir, &["export", "all.jsonl", &from(&it)], 0);
+    assert_eq!(count(&output, "the same"), before.len() as u64);
+    assert_eq!(count(&output, "missing"), 0);
+    let file = std::fs::read_to_string(dir.join("all.jsonl")).unwrap();
+    assert_eq!(file.lines().count(), before.len());
+    assert!(file.contains("{\"key\":\"key:1\",\"value\":\"value 1\"}\n"));
+    for left in ["all.jsonl.part", "all.jsonl.state"] {
+        assert!(!dir.join(left).exists(), "{left}");
+    }
+    conn.run("FLUSHALL");
+    let output = run(&dir, &["import", "all.jsonl", &to(&it)], 0);
+    assert_eq!(count(&output, "missing"), 0);
+    assert!(contents(&mut conn) == before, "{output}");
+    // Neither is a file that is there overwritten, nor is anything lost to standard output.
+    let output = run(&dir, &["export", "all.jsonl", &from(&it)], 2);
+    assert!(output.contains("is there already"), "{output}");
+    let printed = run(&dir, &["export", &from(&it)], 0);
+    let lines = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.retain(|line| line.starts_with('{'));
+        lines.sort();
+        lines
+    };
+    assert!(lines(&printed) == lines(&file));
+}
+
+#[test]
+fn an_export_to_a_redis_has_everything() {
+    let (it, redis, dir) = (
+        Setup::postgres().start(),
+        RedisServer::start(),
+        Scratch::new("export"),
+    );
+    fill(&mut it.conn(), 3000);
+    it.conn().set([0, 255], [255, 0]);
+    let output = run(&dir, &["export", &redis.url(), &from(&it)], 0);
+    assert_eq!(count(&output, "missing"), 0);
+    assert!(contents(&mut redis.conn()) == contents(&mut it.conn()));
+}
+
+#[test]
+fn killed_in_the_middle_an_export_goes_on_where_it_was() {
+    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    fill(&mut it.conn(), 30_000);
+    let export = ["export", "all.jsonl", &from(&it)];
+    kill_in_the_middle(&dir, &dir.join("all.jsonl.state"), &export);
+    assert!(
+        !dir.join("all.jsonl").exists(),
+        "it has its name when it is whole"
+    );
+    let part = std::fs::read(dir.join("all.jsonl.part")).unwrap();
+    assert!(!part.is_empty());
+    let output = run(&dir, &export, 0);
+    assert!(output.contains("going on after"), "{output}");
+    assert_eq!(count(&output, "written"), 30_000);
+    let before = contents(&mut it.conn());
+    let file = std::fs::read_to_string(dir.join("all.jsonl")).unwrap();
+    assert_eq!(file.lines().count(), 30_000);
+    it.conn().run("FLUSHALL");
+    run(&dir, &["import", "all.jsonl", &to(&it)], 0);
+    assert!(contents(&mut it.conn()) == before);
+}
+
+#[test]
+fn an_import_of_a_file_goes_on_where_it_was() {
+    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let lines = (0..40_000).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"{n}\"}}\n"));
+    std::fs::write(dir.join("in.jsonl"), lines.collect::<String>()).unwrap();
+    let import = ["import", "in.jsonl", &to(&it)];
+    kill_in_the_middle(&dir, &dir.join("in.jsonl.state"), &import);
+    it.conn().run("FLUSHALL");
+    let output = run(&dir, &import, 0);
+    assert!(
+        count(&output, "changed meanwhile, copied again") >= 1000,
+        "{output}"
+    );
+    assert_eq!(it.conn().run("DBSIZE"), ":40000");
+}
+
+#[test]
+fn what_is_written_during_an_export_is_in_it() {
+    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    fill(&mut it.conn(), 20_000);
+    let mut export = tool(&dir, &["export", "all.jsonl", &from(&it)]).launch();
+    eventually("it has begun", || {
+        let part = std::fs::metadata(dir.join("all.jsonl.part")).ok()?;
+        (part.len() > 0).then_some(())
+    });
+    export.signal(Signal::SIGSTOP);
+    // Anywhere in the order of the keys: some have been read, and some have not.
+    for number in 0..200 {
+        it.conn().set(format!("new:{number}"), "new");
+        it.conn().set(format!("key:{number}"), "changed");
+    }
+    export.signal(Signal::SIGCONT);
+    let exit = export.wait_exit();
+    assert_eq!(exit.code, 0, "{}", exit.output);
+    let again = count(&exit.output, "changed meanwhile, copied again");
+    assert!(again > 0, "{}", exit.output);
+    let before = contents(&mut it.conn());
+    it.conn().run("FLUSHALL");
+    run(&dir, &["import", "all.jsonl", &to(&it)], 0);
+    assert!(contents(&mut it.conn()) == before);
+}
+
+#[test]
+fn of_two_lines_for_a_key_the_later_counts() {
+    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let line = |value: &str| format!("{{\"key\":\"a\",\"value\":\"{value}\"}}\n");
+    let file = [line("1"), line("2"), line("3")].concat();
+    std::fs::write(dir.join("in.jsonl"), file).unwrap();
+    run(&dir, &["import", "in.jsonl", &to(&it)], 0);
+    assert_eq!(it.conn().get("a").unwrap(), b"3");
+}
+
+#[test]
+fn a_broken_line_is_told_with_its_number() {
+    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    std::fs::write(
+        dir.join("in.jsonl"),
+        "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"val",
+    )
+    .unwrap();
+    let output = run(&dir, &["import", "in.jsonl", &to(&it)], 1);
+    assert!(output.contains("in.jsonl, line 3:"), "{output}");
+}

@@ -1,0 +1,9 @@
+//! The commands of the program beside `serve`.
+
+mod check;
+mod export;
+mod import;
+mod import_table;
+mod pages;
+mod shard;
+mod transfer;
