@@ -554,6 +554,32 @@ fn the_page_is_for_get_alone(setup: Setup) {
 }
 
 #[test]
+fn a_reload_shows_what_is_in_force_then() {
+    let mut it = Setup::embedded().start();
+    let mut events = Events::open(it.http().addr());
+    let ttl = |settings: &Value| {
+        let settings = settings.as_array().unwrap();
+        let ttl = settings
+            .iter()
+            .find(|it| it["name"] == "CACHE_TTL")
+            .unwrap();
+        (ttl["value"].clone(), ttl["source"].clone())
+    };
+    let hello = events.next().1;
+    assert_eq!(
+        ttl(&hello["configuration"]),
+        ("300".into(), "default".into())
+    );
+    std::fs::write(it.dir().join(".env"), "CACHE_TTL=17\n").unwrap();
+    it.proxy_mut().signal(Signal::SIGHUP);
+    let told = eventually("the configuration is told again", || {
+        let (name, data) = events.next();
+        (name == "configuration").then_some(data)
+    });
+    assert_eq!(ttl(&told), ("17".into(), ".env".into()));
+}
+
+#[test]
 fn secrets_are_not_told() {
     let dir = Scratch::new("secrets");
     let proxy = ProxyBuilder::new(dir.path())

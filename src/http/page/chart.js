@@ -23,6 +23,9 @@ class Chart {
       line: shape("path", { class: `line ${name}` }),
     }));
     this.hair = shape("line", { class: "hair", y1: 0, y2: height });
+    this.empty = shape("text", { class: "nothing", "text-anchor": "middle", y: height / 2 - 16 });
+    this.empty.textContent = "No traffic yet";
+    if (axes) this.image.append(this.empty);
     this.image.append(this.grid, ...this.curves.flatMap(({ area, line }) => (area ? [area, line] : [line])), this.hair);
     root.append(this.image);
     new ResizeObserver(([entry]) => {
@@ -80,6 +83,8 @@ class Chart {
       this.hair.setAttribute("x1", x(cursor.at));
       this.hair.setAttribute("x2", x(cursor.at));
     }
+    this.empty.setAttribute("visibility", values.some((value) => value > 0) ? "hidden" : "visible");
+    this.empty.setAttribute("x", (left + this.width) / 2);
     if (this.axes) this.drawGrid(top, x, y, to);
     this.onDraw?.(cursor ?? points[points.length - 1] ?? null);
   }

@@ -49,7 +49,7 @@ function keyed(parent, items, keyOf, make, update) {
 }
 
 // What need not be looked at.
-const isNothing = (text) => text === "0" || text === "0/s" || text === NONE;
+const isNothing = (text) => text === "0" || text === "0/s" || text === NONE || text === `${NONE} / ${NONE}`;
 
 // Rows of cells; the first cell is the row's header.
 function table(id, items, keyOf, cells) {

@@ -4,6 +4,7 @@ const WORDS = { ready: ["good", "Ready"], degraded: ["warn", "Degraded"], starti
 const SILENCE = 6000;
 // A page that nobody looks at lets the proxy alone after a minute.
 const HIDDEN = 60000;
+const LOST = "The connection to the proxy is lost.";
 const DELAYS = [500, 1000, 2000, 4000, 5000];
 
 let lost = null;
@@ -88,6 +89,8 @@ async function read(stream, onSign) {
 }
 
 async function refusal(response) {
+  // That is a reverse proxy's.
+  if (response.status === 502 || response.status === 504) return LOST;
   if (response.status === 401 || response.status === 403) return "The proxy wants a token: load the page again and sign in.";
   const detail = await response.json().then(({ detail }) => detail, () => response.statusText);
   return `The proxy refuses to show its figures: ${detail}.`;
@@ -103,7 +106,7 @@ async function connect() {
     silence = setTimeout(() => abort.abort(), SILENCE);
   };
   sign();
-  let reason = "The connection to the proxy is lost.";
+  let reason = LOST;
   try {
     // Relative, so that it works below any path; with the credentials of the page.
     const response = await fetch("events", { headers: { accept: "text/event-stream" }, cache: "no-store", signal: abort.signal });
