@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::adjustable::Size;
+
 /// This part of the bytes that may wait for a client may do so for longer than [`LONG`].
 pub(super) const LONG_PART: usize = 4;
 pub(super) const LONG: Duration = Duration::from_secs(60);
@@ -19,7 +21,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Mailbox {
     /// Bytes that may wait for the client.
-    waiting_max: usize,
+    waiting_max: Size,
     /// Whether there is something to look at: the connection looks at this at each turn.
     has_news: AtomicBool,
     content: Mutex<Content>,
@@ -50,7 +52,7 @@ impl From<Ended> for std::io::Error {
 
 impl Mailbox {
     /// An empty one, for so many bytes.
-    pub(super) fn new(waiting_max: usize) -> Self {
+    pub(super) fn new(waiting_max: Size) -> Self {
         Self {
             waiting_max,
             has_news: AtomicBool::new(false),
@@ -71,7 +73,7 @@ impl Mailbox {
         content.waiting.extend_from_slice(frames);
         let now = Instant::now();
         let waiting = content.waiting.len();
-        let long_max = self.waiting_max / LONG_PART;
+        let long_max = self.waiting_max.get() / LONG_PART;
         if waiting <= long_max {
             content.long_since = None;
         }
@@ -79,7 +81,7 @@ impl Mailbox {
             true => *content.long_since.get_or_insert(now),
             false => now,
         };
-        if waiting > self.waiting_max || now.duration_since(long_since) > LONG {
+        if waiting > self.waiting_max.get() || now.duration_since(long_since) > LONG {
             content.end();
         }
         self.announce(content);

@@ -92,6 +92,41 @@ fn what_needs_a_start_is_named_and_does_not_change() {
 }
 
 #[test]
+fn the_bounds_on_clients_can_change() {
+    let mut it = Setup::embedded().start();
+    let mut first = it.conn();
+    assert_eq!(first.run("PING"), "+PONG");
+    reload(
+        &mut it,
+        "MAX_CLIENTS=1\nCLIENT_IDLE_TIMEOUT=77\nMAX_QUEUED_COMMANDS=2",
+        "SIGHUP: changed CLIENT_IDLE_TIMEOUT, MAX_CLIENTS, MAX_QUEUED_COMMANDS",
+    );
+    assert_eq!(it.conn().read(), "-ERR max number of clients reached");
+    assert_eq!(
+        first.run("CONFIG GET timeout").to_string(),
+        "[\"timeout\", \"77\"]"
+    );
+    assert_eq!(first.run("MULTI"), "+OK");
+    for _ in 0..2 {
+        assert_eq!(first.run("PING"), "+QUEUED");
+    }
+    assert!(first.run("PING").is_error());
+    assert_eq!(first.run("DISCARD"), "+OK");
+    // What CONFIG SET has changed stays, unless the variable is changed, too.
+    assert_eq!(first.run("CONFIG SET timeout 99"), "+OK");
+    reload(
+        &mut it,
+        "MAX_CLIENTS=2\nCLIENT_IDLE_TIMEOUT=77",
+        "SIGHUP: changed MAX_CLIENTS, MAX_Q",
+    );
+    assert_eq!(it.conn().run("PING"), "+PONG");
+    assert_eq!(
+        first.run("CONFIG GET timeout").to_string(),
+        "[\"timeout\", \"99\"]"
+    );
+}
+
+#[test]
 fn with_a_mistake_nothing_changes() {
     let mut it = Setup::embedded().start();
     reload(
