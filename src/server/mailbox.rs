@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_posted_is_taken_once() {
-        let mailbox = Mailbox::new(1024);
+        let mailbox = Mailbox::new(Size::new(1024));
         assert!(!mailbox.has_news());
         mailbox.post(b"one");
         mailbox.post(b"two");
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_cut_off() {
-        let mailbox = Mailbox::new(4096);
+        let mailbox = Mailbox::new(Size::new(4096));
         let kibibyte = vec![0; 1024];
         for _ in 0..4 {
             mailbox.post(&kibibyte);
