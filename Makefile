@@ -9,7 +9,7 @@ CLIENTS := $(TARGET)/clients
 CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client-libraries checkers soak differential fuzz bench bench-curve bench-overload bench-programs deb packages-test lint
+.PHONY: help run test test-otel client-libraries checkers soak differential fuzz screenshots bench bench-curve bench-overload bench-programs deb packages-test lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: ## install what the tests need (Debian 12), then run them all against real
 	@$(MAKE) --no-print-directory client-libraries checkers
 	$(CARGO) test
 
+test-otel: ## build with the feature otel, and receive its traces
+	@scripts/install-test-dependencies.sh
+	$(CARGO) test --features otel --test otel
+
 differential: ## generated commands beside a real Redis, over all backends; CASES=n for more than 100000
 	@scripts/install-test-dependencies.sh
 	DIFFERENTIAL_CASES=$(or $(CASES),100000) \
@@ -29,6 +33,10 @@ differential: ## generated commands beside a real Redis, over all backends; CASE
 
 fuzz: ## inputs that nobody meant, for the decoder and the commands; MINUTES=n for more than 10
 	BOLERO_RANDOM_TEST_TIME_MS=$$(($(or $(MINUTES),10) * 60000)) $(CARGO) test --profile fuzz --test fuzz -- --test-threads 3
+
+screenshots: ## take the pictures of the page that README shows, with five minutes of traffic
+	@scripts/install-test-dependencies.sh
+	$(CARGO) test --test it -- --ignored page::screenshots
 
 client-libraries: $(CLIENTS)/python/installed $(CLIENTS)/node/installed $(CLIENTS)/hiredis
 	@:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks, from Debian 12's packages:
 # PostgreSQL 15's server, Redis 7 with its tools, curl, a C compiler (SQLite is built from source), hiredis, and Python
-# with venv, into which the other client libraries are installed; and promtool, of Prometheus.
+# with venv, into which the other client libraries are installed; promtool, of Prometheus; and Chromium.
 # With --benchmarks also what the benchmarks need: pgbench, wrk, and twemproxy where it can be had.
 # With --packages also what builds and judges the Debian package: debhelper, lintian, systemd-analyze, strace.
 #
@@ -48,6 +48,7 @@ missing_packages() {
     # Any compiler that cc stands for will do; gcc alone comes without the C library's headers.
     { have cc && [ -e /usr/include/stdlib.h ]; } || packages+=(gcc libc6-dev)
     [ -e /usr/include/hiredis/hiredis.h ] || packages+=(libhiredis-dev)
+    have chromium || packages+=(chromium)
     # The runner of the benchmarks is written for the Python of Debian 12.
     /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=(python3-venv)
     if [ "$benchmarks" = yes ]; then
@@ -137,7 +138,7 @@ if [ -z "${packages[*]}" ]; then
     if have_promtool && ! missing_twemproxy; then exit 0; fi
 fi
 say "missing: ${packages[*]}$(if ! have_promtool; then echo ' promtool'; fi)$(if missing_twemproxy; then echo ' nutcracker'; fi)"
-have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, promtool, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
+have apt-get || die "this machine has no apt-get. Install PostgreSQL 15 or newer (its server) and Redis 7 (redis-server, redis-cli) in PATH, curl, a C compiler, hiredis with its headers, promtool, chromium, and Python 3.11 or newer with venv as /usr/bin/python3 yourself"
 as_root=(bash "$0")
 if [ "$benchmarks" = yes ]; then as_root+=(--benchmarks); fi
 if [ "$packages_too" = yes ]; then as_root+=(--packages); fi

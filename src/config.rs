@@ -5,6 +5,7 @@
 //! real one.
 
 mod changes;
+mod in_force;
 mod layers;
 mod mistake;
 mod postgres_tls;
@@ -15,6 +16,7 @@ mod tls_files;
 mod variables;
 
 pub use changes::{Change, RELOADABLE};
+pub use in_force::{InForce, Source};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
@@ -31,17 +33,22 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use variables::{
-    ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
-    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
-    HTTP_ADDR, HTTP_TLS_ADDR, HTTP_TOKEN, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS,
-    MAX_VALUE_SIZE, NUM_SHARDS, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
-    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    ANYONE_CAN_CONNECT, ATOMIC_MSET, AUTHENTICATION_TIMEOUT, CACHE_MEMORY, CACHE_TTL,
+    CLIENT_IDLE_TIMEOUT, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
+    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
+    HTTP_TLS_ADDR, HTTP_TOKEN, LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS,
+    MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS, MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE,
+    NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
+    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
 };
 
 use crate::tls::ServerFiles;
 
 /// Shards of the embedded default.
 const EMBEDDED_SHARDS: u64 = 3;
+
+/// The arguments of one request together may have so many bytes unless something else is configured.
+const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -81,6 +88,22 @@ pub struct Config {
     pub max_value_size: usize,
     /// Redis clients connected at a time at most; 1 to 1,000,000.
     pub max_clients: usize,
+    /// The password of the default user of the RESP port.
+    pub password: Option<SecretText>,
+    /// The file with the users of the RESP port.
+    pub users_file: Option<PathBuf>,
+    /// Whether a port that asks for no password or token may be reached from other machines.
+    pub listen_without_authentication: bool,
+    /// How long a client may send nothing; 0 for any time.
+    pub client_idle_timeout: Duration,
+    /// How long a client may take to give its password; whole seconds, one second to a day.
+    pub authentication_timeout: Duration,
+    /// Bytes that wait at most for a client that reads slowly; 64 KiB to 1 GiB.
+    pub max_output_buffer: usize,
+    /// Bytes of all arguments of one command together; at least `max_value_size`.
+    pub max_request_size: usize,
+    /// Commands between MULTI and EXEC at most.
+    pub max_queued_commands: usize,
     /// Threads that do the work; 1 to 1,024.
     pub worker_threads: usize,
     /// Bytes that the in-process cache takes at most; 1 MiB to 1 TiB.
@@ -109,6 +132,8 @@ pub struct Config {
     pub embedded: bool,
     /// Every variable as it was given.
     given: Given,
+    /// All of it as text, without secrets.
+    pub in_force: Vec<InForce>,
 }
 
 /// The shape of the log.
@@ -153,11 +178,12 @@ impl Config {
         let (layers, of_files) = Layers::new(flags, env, variables);
         mistakes.extend(of_files);
         let mut reader = Reader { layers, mistakes };
-        let config = reader.config();
-        match reader.mistakes.is_empty() {
-            true => Ok(config),
-            false => Err(reader.mistakes),
+        let mut config = reader.config();
+        if !reader.mistakes.is_empty() {
+            return Err(reader.mistakes);
         }
+        config.in_force = reader.in_force(&config);
+        Ok(config)
     }
 }
 
@@ -174,8 +200,11 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let (shards, embedded) = self.shards(&data_dir);
         let cache = self.cache();
         let (db_pool_min_size, db_pool_max_size) = self.pool_sizes();
-        let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
+        let cache_ttl = self.seconds(&CACHE_TTL);
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
+        let password = self.layers.get(&PASSWORD);
+        let users_file = self.layers.get(&USERS_FILE);
+        let (max_value_size, max_request_size) = self.request_sizes();
         let Addresses {
             resp,
             resp_tls,
@@ -200,7 +229,17 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             tls,
             reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
-            max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
+            max_value_size,
+            max_request_size,
+            password: password.map(|setting| SecretText::new(setting.value)),
+            users_file: users_file.map(|setting| PathBuf::from(setting.value)),
+            listen_without_authentication: self
+                .parsed(&LISTEN_WITHOUT_AUTHENTICATION, anyone_can_connect)
+                .unwrap_or_default(),
+            client_idle_timeout: self.seconds(&CLIENT_IDLE_TIMEOUT),
+            authentication_timeout: self.seconds(&AUTHENTICATION_TIMEOUT),
+            max_output_buffer: self.size(&MAX_OUTPUT_BUFFER).unwrap_or_default(),
+            max_queued_commands: self.size(&MAX_QUEUED_COMMANDS).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
             worker_threads: self
                 .size(&WORKER_THREADS)
@@ -220,6 +259,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
             given,
+            in_force: Vec::new(),
         }
     }
 
@@ -342,6 +382,26 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         addresses
     }
 
+    /// Those of a value and of a request.
+    fn request_sizes(&mut self) -> (usize, usize) {
+        let value = self.size(&MAX_VALUE_SIZE).unwrap_or_default();
+        let request = self.size(&MAX_REQUEST_SIZE);
+        if let Some(request) = request.filter(|request| *request < value) {
+            let problem = format!(
+                "`{request}` is less than {}, which is {value}; raise it, or lower that",
+                MAX_VALUE_SIZE.name
+            );
+            self.mistake(MAX_REQUEST_SIZE.name, problem);
+        }
+        // A handful of the largest values, or many of any size.
+        let default = value.saturating_mul(4).max(REQUEST_MAX);
+        (value, request.unwrap_or(default))
+    }
+
+    fn seconds(&mut self, variable: &Variable) -> Duration {
+        Duration::from_secs(self.number(variable).unwrap_or_default())
+    }
+
     fn milliseconds(&mut self, variable: &Variable) -> Duration {
         Duration::from_millis(self.number(variable).unwrap_or_default())
     }
@@ -462,6 +522,17 @@ fn address(setting: &Setting) -> Result<String, String> {
         return problem("has a port that is not a number from 0 to 65535");
     }
     Ok(value.to_owned())
+}
+
+/// The words have to be said: a `yes` is typed too easily.
+fn anyone_can_connect(setting: &Setting) -> Result<bool, String> {
+    match setting.value.as_str() {
+        ANYONE_CAN_CONNECT => Ok(true),
+        _ => Err(format!(
+            "{} is not understood; give `{ANYONE_CAN_CONNECT}` if that is so, or leave it out",
+            setting.quoted()
+        )),
+    }
 }
 
 /// A token that can stand in a header. What is wrong with it is told without it.

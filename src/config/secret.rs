@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-const MASK: &str = "***";
+/// What stands in a secret's place.
+pub(super) const MASK: &str = "***";
 
 /// A URL that may hold a password. Printing it, also with `{:?}`, shows `***` in the password's place.
 #[derive(Clone, PartialEq, Eq)]

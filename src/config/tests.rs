@@ -107,6 +107,11 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert!(!config.reads_when_shard_down);
     assert!(!config.hash_tags && !config.atomic_mset);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(config.users_file, None);
+    assert_eq!(config.client_idle_timeout, Duration::ZERO);
+    assert_eq!(config.authentication_timeout, Duration::from_secs(60));
+    assert_eq!(config.max_output_buffer, 32 << 20);
+    assert_eq!(config.max_queued_commands, 1_000_000);
     assert_eq!(
         (config.log_format, config.log_level.as_str()),
         (LogFormat::Text, "info")
@@ -481,6 +486,50 @@ fn addresses_need_a_host_and_a_port() {
         env(&[("HTTP_ADDR", "127.0.0.1:0"), ("RESP_ADDR", "127.0.0.1:0")])
             .load()
             .is_ok()
+    );
+}
+
+#[test]
+fn a_password_is_taken_as_it_is_and_never_shown() {
+    let config = env(&[("PASSWORD", " hun@ter2 ")]).load().unwrap();
+    assert_eq!(config.password, Some(SecretText::new(" hun@ter2 ")));
+    assert!(!format!("{config:?}").contains("ter2"));
+    assert_eq!(Given::default().load().unwrap().password, None);
+    let file = SecretFile::new("hunter2\n\n");
+    let config = env(&[("PASSWORD_FILE", file.name())]).load().unwrap();
+    assert_eq!(config.password, Some(SecretText::new("hunter2\n")));
+}
+
+#[test]
+fn listening_without_authentication_has_to_be_said_in_words() {
+    let given = |words| env(&[("LISTEN_WITHOUT_AUTHENTICATION", words)]).load();
+    let listens = |config: Config| config.listen_without_authentication;
+    assert!(!listens(Given::default().load().unwrap()));
+    assert!(listens(given("i-know-that-anyone-can-connect").unwrap()));
+    assert_mistake(
+        &[("LISTEN_WITHOUT_AUTHENTICATION", "yes")],
+        "LISTEN_WITHOUT_AUTHENTICATION",
+        &["`yes`", "`i-know-that-anyone-can-connect`"],
+    );
+}
+
+#[test]
+fn a_request_has_room_for_the_largest_value() {
+    let sizes = |variables| {
+        let config = env(variables).load().unwrap();
+        (config.max_value_size, config.max_request_size)
+    };
+    assert_eq!(sizes(&[]), (16 << 20, 64 << 20));
+    assert_eq!(
+        sizes(&[("MAX_VALUE_SIZE", "33554432")]),
+        (32 << 20, 128 << 20)
+    );
+    let small = [("MAX_VALUE_SIZE", "1000"), ("MAX_REQUEST_SIZE", "2000")];
+    assert_eq!(sizes(&small), (1000, 2000));
+    assert_mistake(
+        &[("MAX_REQUEST_SIZE", "1048576")],
+        "MAX_REQUEST_SIZE",
+        &["`1048576`", "MAX_VALUE_SIZE, which is 16777216"],
     );
 }
 

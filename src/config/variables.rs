@@ -267,6 +267,92 @@ pub const MAX_CLIENTS: Variable = Variable {
     meaning: "Redis clients connected at a time at most",
 };
 
+/// The password of the default user.
+pub const PASSWORD: Variable = Variable {
+    name: "PASSWORD",
+    flag: "password",
+    value_name: "TEXT",
+    default: DefaultValue::Words("none: Redis clients need none"),
+    bounds: None,
+    meaning: "The password that Redis clients give with AUTH, as `requirepass` of Redis",
+};
+
+/// Users with rights of their own.
+pub const USERS_FILE: Variable = Variable {
+    name: "USERS_FILE",
+    flag: "users-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "File with the users, their passwords and rights, in the format of Redis' ACL file; \
+              ACL LOAD reads it again",
+};
+
+/// The value of [`LISTEN_WITHOUT_AUTHENTICATION`] that is understood.
+pub const ANYONE_CAN_CONNECT: &str = "i-know-that-anyone-can-connect";
+
+/// Listening for others than this machine, though anybody is let in.
+pub const LISTEN_WITHOUT_AUTHENTICATION: Variable = Variable {
+    name: "LISTEN_WITHOUT_AUTHENTICATION",
+    flag: "listen-without-authentication",
+    value_name: "WORDS",
+    default: DefaultValue::Words("no"),
+    bounds: None,
+    meaning: "`i-know-that-anyone-can-connect` has it listen beyond 127.0.0.1 on a port that asks for \
+              no password or token; otherwise that is refused at start",
+};
+
+/// Clients from which nothing comes.
+pub const CLIENT_IDLE_TIMEOUT: Variable = Variable {
+    name: "CLIENT_IDLE_TIMEOUT",
+    flag: "client-idle-timeout",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("0"),
+    bounds: Some(0..=31_536_000),
+    meaning: "Seconds after which a Redis client that sends nothing is disconnected, as `timeout` of Redis; 0 is never",
+};
+
+/// Clients that do not say who they are.
+pub const AUTHENTICATION_TIMEOUT: Variable = Variable {
+    name: "AUTHENTICATION_TIMEOUT",
+    flag: "authentication-timeout",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("60"),
+    bounds: Some(1..=86_400),
+    meaning: "Seconds that a Redis client has to give its password, if it needs one",
+};
+
+/// Replies and messages that wait for a client.
+pub const MAX_OUTPUT_BUFFER: Variable = Variable {
+    name: "MAX_OUTPUT_BUFFER",
+    flag: "max-output-buffer",
+    value_name: "BYTES",
+    default: DefaultValue::Value("33554432"),
+    bounds: Some(65_536..=1_073_741_824),
+    meaning: "Bytes that wait at most for a Redis client that reads slowly: of replies, after which nothing more \
+              is handled until it reads; of messages, after which it is disconnected",
+};
+
+/// The largest request.
+pub const MAX_REQUEST_SIZE: Variable = Variable {
+    name: "MAX_REQUEST_SIZE",
+    flag: "max-request-size",
+    value_name: "BYTES",
+    default: DefaultValue::Words("4 of the largest values, but at least 67108864"),
+    bounds: Some(1_024..=4_294_967_296),
+    meaning: "Bytes of all arguments of one command together; a larger one is refused with an error",
+};
+
+/// The longest transaction.
+pub const MAX_QUEUED_COMMANDS: Variable = Variable {
+    name: "MAX_QUEUED_COMMANDS",
+    flag: "max-queued-commands",
+    value_name: "N",
+    default: DefaultValue::Value("1000000"),
+    bounds: Some(1..=10_000_000),
+    meaning: "Commands between MULTI and EXEC at most, which may have 32 MiB besides",
+};
+
 /// Threads that serve Redis clients.
 pub const WORKER_THREADS: Variable = Variable {
     name: "WORKER_THREADS",
@@ -438,8 +524,16 @@ pub const VARIABLES: &[Variable] = &[
     TLS_CLIENT_AUTH,
     REUSE_PORT,
     DATA_DIR,
+    PASSWORD,
+    USERS_FILE,
+    LISTEN_WITHOUT_AUTHENTICATION,
     MAX_VALUE_SIZE,
+    MAX_REQUEST_SIZE,
+    MAX_QUEUED_COMMANDS,
+    MAX_OUTPUT_BUFFER,
     MAX_CLIENTS,
+    CLIENT_IDLE_TIMEOUT,
+    AUTHENTICATION_TIMEOUT,
     WORKER_THREADS,
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
@@ -475,6 +569,10 @@ pub const SECRETS: &[Secret] = &[
     Secret {
         name: "REDIS_URL",
         stand_in: "memory:",
+    },
+    Secret {
+        name: "PASSWORD",
+        stand_in: "unreadable",
     },
     Secret {
         name: "HTTP_TOKEN",

@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{access, data, health, metrics, probes, stats};
+use super::{access, data, health, metrics, page, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +25,7 @@ The side port of respgres: the data as JSON, health, statistics and metrics.
 Whatever fails is answered with a status and `{\"detail\": …}`. A path that is not here is 404; another method than those \
 described is 405, with what is allowed in `Allow`. HEAD is answered wherever GET is. Only a request that HTTP itself can't \
 take, like an address of more than 65,534 bytes (414), has an answer without a body."),
-    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics),
+    paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics, page::page, page::live::events),
     modifiers(&Access),
     security((), ("bearer" = []), ("basic" = [])),
     tags(
@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "/",
+                "/events",
                 "/health",
                 "/live",
                 "/metrics",

@@ -1,9 +1,9 @@
 //! The side port: the same data as JSON, and what people and monitors want to know of the proxy.
 //!
 //! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
-//! for Prometheus (in its text format, `exposition`), `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
-//! in, and how bytes go out. `access` has who may come in. `serve` has the connections, with a limit for each wait. Every failure becomes an answer in
-//! `error`.
+//! for Prometheus (in its text format, `exposition`), `page` for people who watch, `docs` for OpenAPI. `body` and `text` are the two
+//! ends of JSON: what comes in, and how bytes go out. `access` has who may come in. `serve` has the connections, with a limit for
+//! each wait. Every failure becomes an answer in `error`.
 
 mod access;
 mod body;
@@ -13,6 +13,7 @@ mod error;
 mod exposition;
 mod health;
 mod metrics;
+mod page;
 mod patience;
 mod probes;
 mod serve;
@@ -34,6 +35,9 @@ use crate::routing::ShardId;
 
 pub use access::Token;
 use error::ApiError;
+use page::{Live, Page};
+
+pub use page::Facts;
 pub use serve::serve;
 
 /// The largest key and value that a write may carry, in bytes after decoding. The same as on the
@@ -65,16 +69,22 @@ struct Api {
     engine: Arc<Engine>,
     limits: Limits,
     token: Arc<Token>,
+    page: Arc<Page>,
+    live: Arc<Live>,
 }
 
 /// All paths of the side port.
-pub fn router(engine: Arc<Engine>, limits: Limits, token: Arc<Token>) -> Router {
+fn router(engine: Arc<Engine>, limits: Limits, token: Arc<Token>, live: Arc<Live>) -> Router {
     let api = Api {
         engine,
         limits,
         token,
+        page: Arc::new(Page::new()),
+        live,
     };
     Router::new()
+        .route("/", get(page::page))
+        .route("/events", get(page::events))
         .route("/write", post(data::write))
         // Two routes, since a wildcard does not match the empty key.
         .route("/read/", get(data::read))

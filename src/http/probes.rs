@@ -45,7 +45,7 @@ pub(super) enum Condition {
 }
 
 /// Whether the proxy should be sent clients.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReadyAnswer {
     ready: bool,
     #[schema(inline)]
@@ -56,7 +56,7 @@ pub(super) struct ReadyAnswer {
 }
 
 impl ReadyAnswer {
-    fn new(readiness: Readiness, is_degraded: bool) -> Self {
+    pub(super) fn new(readiness: Readiness, is_degraded: bool) -> Self {
         let (state, reason) = match readiness {
             Readiness::Ready if is_degraded => (
                 Condition::Degraded,

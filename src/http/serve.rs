@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::page::{Facts, Live};
 use super::patience::Patience;
 use super::{Limits, Token, router};
 use crate::engine::Engine;
@@ -53,17 +54,21 @@ pub async fn serve(
     engine: Arc<Engine>,
     limits: Limits,
     token: Arc<Token>,
+    facts: Facts,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     // From the runtime that made them to this one.
     let doors = doors.moved_here()?;
+    let live = Arc::new(Live::new(Arc::clone(&engine), facts, shutdown.clone()));
     let port = Arc::new(Port {
-        router: router(Arc::clone(&engine), limits, token),
+        router: router(Arc::clone(&engine), limits, token, Arc::clone(&live)),
         engine,
         shutdown,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
+    // It ends with the port.
+    connections.spawn(async move { live.run().await });
     loop {
         let accepted = tokio::select! {
             () = port.shutdown.cancelled() => break,

@@ -115,6 +115,21 @@ impl Distribution {
             .map_or(0, |(bound, _)| *bound)
     }
 
+    /// What `percent` did not exceed, supposing that what is in a bucket is spread evenly over it; 0 if nothing was
+    /// measured.
+    pub fn quantile(&self, percent: f64) -> f64 {
+        let wanted = self.count() as f64 * percent / 100.0;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (position, count) in self.counts.iter().enumerate() {
+            let (upper, count) = ((1_u64 << position) as f64, *count as f64);
+            if count > 0.0 && below + count >= wanted {
+                return lower + (upper - lower) * (wanted - below) / count;
+            }
+            (below, lower) = (below + count, upper);
+        }
+        0.0
+    }
+
     /// What was measured since it was `before`.
     pub fn since(&self, before: &Distribution) -> Distribution {
         let mut since = self.clone();
@@ -157,6 +172,18 @@ mod tests {
         assert_eq!(read.cumulative().last(), Some((1 << (BUCKETS - 2), 1)));
         assert_eq!(read.cumulative().nth(1), Some((2, 0)));
         assert_eq!(read.cumulative().nth(2), Some((4, 1)));
+    }
+
+    #[test]
+    fn a_quantile_is_within_its_bucket() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.read().quantile(50.0), 0.0);
+        histogram.note_calls_alone(100, 12_000);
+        let read = histogram.read();
+        assert_eq!((read.quantile(50.0), read.quantile(100.0)), (12.0, 16.0));
+        histogram.note_calls_alone(100, 1_000);
+        let read = histogram.read();
+        assert_eq!((read.quantile(25.0), read.quantile(75.0)), (0.5, 12.0));
     }
 
     #[test]

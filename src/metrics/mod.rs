@@ -88,6 +88,8 @@ counters! {
     cache_misses: "Keys read from a shard";
     connections: "RESP connections accepted";
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
+    authentication_failures: "Logins of RESP clients refused because of a wrong name or password";
+    commands_denied: "RESP commands refused because the client had not logged in, or its user lacks the right";
     protocol_errors: "RESP connections closed because of a broken frame";
     http_requests: "HTTP requests answered";
     http_unauthorized: "HTTP requests with a wrong token";

@@ -1,6 +1,8 @@
 //! The RESP port: listener, connections, and what commands answer.
 
 mod acl;
+mod acl_log;
+mod admission;
 mod answer;
 mod clients;
 mod config;
@@ -40,6 +42,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Metrics, Spans};
@@ -48,6 +51,7 @@ use crate::shutdown::Stopping;
 use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
+use acl_log::AclLog;
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -72,6 +76,9 @@ pub struct Server {
     channels: Arc<PubSub>,
     latencies: LatencyMonitor,
     statistics: Statistics,
+    access: Access,
+    throttle: Throttle,
+    acl_log: AclLog,
 }
 
 /// Bounds and facts of the RESP port.
@@ -85,6 +92,14 @@ pub struct Settings {
     pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
+    /// Bytes of replies that wait for a slow reader, and of messages.
+    pub output_max: usize,
+    /// Commands between MULTI and EXEC.
+    pub queued_max: usize,
+    /// A connection on which nothing comes for so long is closed; 0 is never. CONFIG SET changes it.
+    pub idle_timeout: Duration,
+    /// How long a connection has to say who it is, if it must.
+    pub authentication_timeout: Duration,
     /// The port that INFO shows: as in Redis, that in the clear if there is one.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
@@ -106,15 +121,18 @@ const QUIET: Duration = Duration::from_secs(1);
 const DRAIN_TURN: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// A server that is not listening yet.
-    pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+    /// A server that is not listening yet, and lets in the users of `access`.
+    pub fn new(engine: Arc<Engine>, settings: Settings, access: Access, workers: Workers) -> Self {
         let clients_max = settings.clients_max as u64;
         engine.metrics().clients_max.set(clients_max);
         Self {
-            settings,
-            clients: Clients::default(),
+            clients: Clients::new(settings.output_max),
             identity: Identity::new(),
-            config: Adjustable::default(),
+            config: Adjustable::with_timeout(settings.idle_timeout),
+            access,
+            throttle: Throttle::default(),
+            acl_log: AclLog::default(),
+            settings,
             pause: Pause::default(),
             monitors: Monitors::default(),
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
@@ -189,6 +207,11 @@ impl Server {
         if let Some(longest) = self.config.timeout() {
             self.clients.end_idle(longest);
         }
+        if self.access.current().0.let_anybody_in() {
+            return;
+        }
+        self.clients
+            .end_unknown(self.settings.authentication_timeout);
     }
 
     /// Notes requests that took long, if that is what they did.

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 5] = [
         "trace",
     ],
     &["resp", "command", "error", "view"],
-    &["cache", "shard"],
+    &["cache", "shard", "access"],
     &["engine"],
     &["server", "http"],
 ];

@@ -1,6 +1,7 @@
 //! The integration tests: real servers, started by the tests, and the program as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod across;
 mod arithmetic;
 mod backup;
@@ -35,6 +36,7 @@ mod openapi;
 mod outbox;
 mod outside_writes;
 mod overload;
+mod page;
 mod pipelining;
 mod pooler;
 mod probes;

@@ -290,7 +290,6 @@ fn unknown_fields_of_a_body_do_no_harm(setup: Setup) {
 fn unknown_paths_are_404(setup: Setup) {
     let it = setup.start();
     for path in [
-        "/",
         "/nosuch",
         "/write/more",
         "/healthz",

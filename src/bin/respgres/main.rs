@@ -6,8 +6,11 @@ mod check;
 mod commands;
 mod failure;
 mod listen;
+mod listening;
 mod logging;
 mod notify;
+#[cfg(feature = "otel")]
+mod otel;
 mod pages;
 mod ports;
 mod printing;
@@ -41,8 +44,17 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            let log_level = logging::start(&config);
-            on_runtime(serve::serve(config, || configuration(matches), log_level))
+            #[cfg(feature = "otel")]
+            let traces = otel::Traces::start()?;
+            let log_level = logging::start(
+                &config,
+                #[cfg(feature = "otel")]
+                traces.as_ref(),
+            );
+            let served = on_runtime(serve::serve(config, || configuration(matches), log_level));
+            #[cfg(feature = "otel")]
+            traces.into_iter().for_each(otel::Traces::finish);
+            served
         }
         check::NAME => {
             let config = configuration(matches)?;

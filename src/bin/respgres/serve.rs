@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use respgres::access::{self, Access};
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
@@ -19,10 +20,12 @@ use respgres::server::{self, Server};
 use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
 use respgres::{http, shard};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
+use crate::listening;
 use crate::logging::LogLevel;
 use crate::notify::Notifier;
 use crate::ports::Ports;
@@ -33,9 +36,6 @@ pub const NAME: &str = "serve";
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
-
-/// The arguments of one request together may always have so many bytes.
-const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// `respgres serve`, with a flag for each variable.
 pub fn command() -> clap::Command {
@@ -59,6 +59,14 @@ pub async fn serve(
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
     let ports = Ports::open(&config).await?;
 
+    let access = Access::load(users_source(&config))
+        .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
+    let asks = listening::Asks {
+        resp: !access.current().0.ask_for_no_password(),
+        http: config.http_token.is_some(),
+    };
+    listening::check(&ports, asks, config.listen_without_authentication)?;
+
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (workers, threads) = Workers::start(config.worker_threads)
@@ -75,15 +83,19 @@ pub async fn serve(
         server::Settings {
             limits: Limits {
                 argument_max: config.max_value_size.max(shard::KEY_MAX),
-                // A handful of the largest values, or many of any size.
-                request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
+                request_max: config.max_request_size,
             },
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
+            output_max: config.max_output_buffer,
+            queued_max: config.max_queued_commands,
+            idle_timeout: config.client_idle_timeout,
+            authentication_timeout: config.authentication_timeout,
             port: ports.port,
             backend,
         },
+        access,
         workers.clone(),
     ));
     let stopping = Stopping::default();
@@ -98,12 +110,20 @@ pub async fn serve(
     if let Some(tls) = &ports.tls {
         tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
     }
+    // Whoever changes the configuration while it runs tells it here.
+    let (_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
+    let facts = http::Facts {
+        shards: config.shards.iter().map(ToString::to_string).collect(),
+        cache: config.cache.to_string(),
+        configuration: in_force,
+    };
     let mut serving = {
         let http = http::serve(
             ports.http,
             Arc::clone(&engine),
             http_limits,
             Arc::clone(&http_token),
+            facts,
             stop_http.clone(),
         );
         let http = workers.of(0).spawn(http);
@@ -128,6 +148,7 @@ pub async fn serve(
     let mut served = None;
     let running = Running {
         engine: Arc::clone(&engine),
+        server: Arc::clone(&server),
         http_token,
         tls: ports.tls,
         log_level,
@@ -225,6 +246,14 @@ fn crash_points() -> CrashPoints {
 
 fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
+}
+
+/// Where the users of the RESP port are.
+pub fn users_source(config: &Config) -> access::Source {
+    access::Source {
+        password: config.password.clone(),
+        users_file: config.users_file.clone(),
+    }
 }
 
 /// What the configuration says of the shards.

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 mod backend;
+mod browser;
 mod certificates;
 mod deployment;
 mod exposition;
@@ -31,6 +32,7 @@ mod tools;
 mod wait;
 
 pub use backend::Stopped;
+pub use browser::{Browser, Noticed};
 pub use certificates::{Authority, Issued, Wish};
 pub use deployment::{Deployment, Setup, blank_databases};
 pub use exposition::Exposition;
@@ -40,6 +42,7 @@ pub use http::Http;
 pub use keys::{key_on, keys_on_each, shard_of};
 pub use library::Library;
 pub use load::{Acknowledged, Writers};
+pub use ports::free_port;
 pub use postgres_server::PostgresServer;
 pub use programs::{checker, run_to_end};
 pub use proxy::{Proxy, ProxyBuilder};

@@ -17,6 +17,9 @@ pub struct RedisServer {
     dir: Scratch,
     port: u16,
     databases: u32,
+    /// Further arguments, and whether it asks who connects.
+    arguments: Vec<String>,
+    asks: bool,
     /// The port with TLS, and the options that it needs.
     secured: Option<(u16, Vec<String>)>,
     running: Option<Guardian>,
@@ -30,7 +33,31 @@ impl RedisServer {
 
     /// Starts one with a number of logical databases.
     pub fn with_databases(databases: u32) -> RedisServer {
-        let mut server = RedisServer::stopped(databases);
+        RedisServer::of(RedisServer::stopped(databases))
+    }
+
+    /// Starts one of one logical database which asks for a password, or has the users of an ACL file.
+    pub fn with_access(password: Option<&str>, users: Option<&str>) -> RedisServer {
+        let mut server = RedisServer::stopped(1);
+        server.asks = true;
+        if let Some(password) = password {
+            server.arguments = vec!["--requirepass".to_owned(), password.to_owned()];
+        }
+        if let Some(users) = users {
+            let file = server.users_file();
+            std::fs::write(&file, users).expect("a scratch directory takes files");
+            let file = file.to_str().expect("a UTF-8 path").to_owned();
+            server.arguments = vec!["--aclfile".to_owned(), file];
+        }
+        RedisServer::of(server)
+    }
+
+    /// Its ACL file, where it has one.
+    pub fn users_file(&self) -> std::path::PathBuf {
+        self.dir.join("users.acl")
+    }
+
+    fn of(mut server: RedisServer) -> RedisServer {
         for _attempt in 0..10 {
             if server.launch() {
                 return server;
@@ -88,6 +115,8 @@ impl RedisServer {
             dir: Scratch::new("redis"),
             port: free_port(),
             databases,
+            arguments: Vec::new(),
+            asks: false,
             secured: None,
             running: None,
         }
@@ -113,10 +142,16 @@ impl RedisServer {
             .arg("--dir")
             .arg(self.dir.path())
             .current_dir(self.dir.path());
+        command.args(&self.arguments);
         let mut guardian = Guardian::spawn(&command, &self.dir.join("log"), Signal::SIGKILL);
         let ready = eventually("redis-server answers or ends", || {
             if guardian.exit_within(Duration::ZERO).is_some() {
                 return Some(false);
+            }
+            if self.asks {
+                // It says nothing of itself to a stranger.
+                let is_ready = self.log().contains("Ready to accept connections");
+                return is_ready.then_some(true);
             }
             let info = Conn::try_open(&self.addr())?.info("server");
             Some(info.contains(&format!("process_id:{}\r\n", guardian.pid())))
