@@ -48,8 +48,8 @@ fn schemathesis_finds_nothing() {
         .arg(&report);
     let printed = run_to_end(in_dir(&mut command, &dir));
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
-    let operations = operations(&document) - 1;
-    let expected = json!([true, operations, operations, 0, 0]);
+    let operations = operations(&document);
+    let expected = json!([true, operations, operations - 1, 0, 0]);
     let done = json!([
         report["complete"],
         report["operations"]["total"],

@@ -642,7 +642,9 @@ fn screenshots() {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     std::fs::create_dir_all(&docs).unwrap();
     for (scheme, file) in [("light", "page.png"), ("dark", "page-dark.png")] {
-        browser.look(1440, 1180, scheme);
+        browser.look(1440, 1134, scheme);
+        let hidden = serde_json::json!({"hidden": true});
+        browser.call("Emulation.setScrollbarsHidden", hidden);
         // Past the transitions.
         std::thread::sleep(Duration::from_secs(2));
         std::fs::write(docs.join(file), browser.screenshot()).unwrap();
