@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::harness::{
     Browser, Conn, Deployment, PostgresServer, ProxyBuilder, RedisServer, Scratch, Setup, args,
-    both_backends, eventually, free_port, keys_on_each,
+    both_backends, eventually, free_port, key_on, keys_on_each,
 };
 
 both_backends!(
@@ -152,6 +152,16 @@ fn the_numbers_are_those_of_the_traffic() {
     browser.until("document.querySelectorAll('#charts .line.reads')[1]?.getAttribute('d').length > 40 || document.querySelector('#charts path.line.reads').getAttribute('d').length > 40");
     drop(traffic);
     browser.until("document.querySelector('#tiles .tile strong').textContent === '0/s'");
+    // A shard that gets all of it stands out by a word.
+    let key = key_on(1, 3, "one");
+    eventually("shard_1 is hot", || {
+        for _ in 0..20 {
+            conn.set(&key, "value");
+        }
+        let words =
+            "[...document.querySelectorAll('#shards .tag')].map((it) => it.textContent).join()";
+        (browser.eval(words) == "Up,Up, hot,Up").then_some(())
+    });
     assert_quiet(&browser, &url);
 }
 
@@ -642,7 +652,9 @@ fn screenshots() {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     std::fs::create_dir_all(&docs).unwrap();
     for (scheme, file) in [("light", "page.png"), ("dark", "page-dark.png")] {
-        browser.look(1440, 1180, scheme);
+        browser.look(1440, 1134, scheme);
+        let hidden = serde_json::json!({"hidden": true});
+        browser.call("Emulation.setScrollbarsHidden", hidden);
         // Past the transitions.
         std::thread::sleep(Duration::from_secs(2));
         std::fs::write(docs.join(file), browser.screenshot()).unwrap();

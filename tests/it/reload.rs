@@ -44,9 +44,7 @@ fn pools_grow_and_shrink() {
         "DB_POOL_MIN_SIZE=7\nDB_POOL_MAX_SIZE=8",
         "SIGHUP: changed DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE",
     );
-    eventually("the pool has grown", || {
-        size(&it).filter(|size| *size >= 7)
-    });
+    eventually("the pool has grown", || size(&it).filter(|size| *size >= 7));
     reload(
         &mut it,
         "DB_POOL_MIN_SIZE=1\nDB_POOL_MAX_SIZE=1\nCACHE_TTL=200",

@@ -70,9 +70,9 @@ function showTiles(snapshot) {
 // Where a shard is, without what is the same everywhere.
 const place = (what) => what.replace(/^postgres(ql)?:\/\/([^@/]*@)?/, "").replace(/\?.*$/, "");
 
-// More than half as much again as its fair part, of more than a trickle.
-function isHot(shard, count) {
-  return count > 1 && shard.share !== null && shard.share * count > 1.5 && shard.reads.rate + shard.writes.rate > 5;
+// More than half as much again as its fair part among those that are up, of more than a trickle.
+function isHot(shard, up) {
+  return up > 1 && shard.share !== null && shard.share * up > 1.5 && shard.reads.rate + shard.writes.rate > 5;
 }
 
 function stateOf(shard, hot) {
@@ -101,10 +101,10 @@ function makeShard({ name }) {
   return card;
 }
 
-function updateShard(card, { shard, count }) {
+function updateShard(card, { shard, count, up }) {
   const { parts } = card;
   const { reads, writes, pool } = shard;
-  const hot = isHot(shard, count);
+  const hot = isHot(shard, up);
   const [level, word] = stateOf(shard, hot);
   mark(card, "level", level);
   mark(parts.state, "level", level);
@@ -137,14 +137,14 @@ const CARDS_MAX = 48;
 
 function showShards({ shards }) {
   const count = shards.length;
-  const all = shards.map((shard, number) => ({ shard, name: `shard_${number}`, number, count }));
-  const down = all.filter(({ shard }) => !shard.up).length;
+  const up = shards.filter((shard) => shard.up).length;
+  const all = shards.map((shard, number) => ({ shard, name: `shard_${number}`, number, count, up }));
   const known = shards.filter(({ rows }) => rows !== null);
   const rows = known.length ? known.reduce((sum, shard) => sum + shard.rows, 0) : null;
   const weight = ({ shard }) => (shard.up ? 0 : 2) + (shard.share ?? 0);
   const shown = count <= CARDS_MAX ? all : [...all].sort((one, other) => weight(other) - weight(one)).slice(0, CARDS_MAX).sort((one, other) => one.number - other.number);
   const rest = count > shown.length ? ` · the ${shown.length} that are down or busiest are shown` : "";
-  say($("shards-sum"), `${count - down} of ${count} up · ${format.count(rows)} rows${rest}`);
+  say($("shards-sum"), `${up} of ${count} up · ${format.count(rows)} rows${rest}`);
   keyed($("shards"), shown, ({ name }) => name, makeShard, updateShard);
 }
 
