@@ -86,7 +86,7 @@ impl Server {
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
             tls: None,
-            metrics: std::sync::Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
