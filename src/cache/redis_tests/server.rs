@@ -85,7 +85,7 @@ impl Server {
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
             tls: None,
-            metrics: std::sync::Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
