@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use redis_protocol::resp2;
+use respgres::budget::Budget;
 use respgres::command::Command;
 use respgres::command::table;
 use respgres::resp::{Args, Limits, Reply, Scanned, Scanner, Version};
@@ -55,7 +56,7 @@ fn sets(value_bytes: usize) -> Vec<u8> {
 /// Cuts all of `bytes`; `take` gets each request.
 fn scan(bytes: BytesMut, mut take: impl FnMut(Args)) {
     let mut buffer = bytes;
-    let mut scanner = Scanner::new(LIMITS);
+    let mut scanner = Scanner::new(LIMITS, &Budget::new(usize::MAX));
     while let Ok(Some(Scanned::Request(words))) = scanner.next(&mut buffer) {
         take(words);
     }

@@ -37,9 +37,10 @@ use variables::{
     CLIENT_IDLE_TIMEOUT, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
     DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
     HTTP_TLS_ADDR, HTTP_TOKEN, LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS,
-    MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS, MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE,
-    NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
-    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
+    MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS, MAX_QUEUED_COMMANDS, MAX_REQUEST_MEMORY,
+    MAX_REQUEST_SIZE, MAX_VALUE_SIZE, NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN,
+    REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR, REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS,
+    USERS_FILE, WORKER_THREADS,
 };
 
 use crate::tls::ServerFiles;
@@ -49,6 +50,9 @@ const EMBEDDED_SHARDS: u64 = 3;
 
 /// The arguments of one request together may have so many bytes unless something else is configured.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
+
+/// What all requests may take, if they need no more.
+const REQUEST_MEMORY: usize = 1024 * 1024 * 1024;
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -102,6 +106,8 @@ pub struct Config {
     pub max_output_buffer: usize,
     /// Bytes of all arguments of one command together; at least `max_value_size`.
     pub max_request_size: usize,
+    /// Bytes of all arguments over 64 KiB that all clients may have under way; `max_request_size` to 1 TiB.
+    pub max_request_memory: usize,
     /// Commands between MULTI and EXEC at most.
     pub max_queued_commands: usize,
     /// Threads that do the work; 1 to 1,024.
@@ -205,6 +211,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         let password = self.layers.get(&PASSWORD);
         let users_file = self.layers.get(&USERS_FILE);
         let (max_value_size, max_request_size) = self.request_sizes();
+        let max_request_memory = self.request_memory(max_request_size);
         let Addresses {
             resp,
             resp_tls,
@@ -231,6 +238,7 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             data_dir,
             max_value_size,
             max_request_size,
+            max_request_memory,
             password: password.map(|setting| SecretText::new(setting.value)),
             users_file: users_file.map(|setting| PathBuf::from(setting.value)),
             listen_without_authentication: self
@@ -396,6 +404,19 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         // A handful of the largest values, or many of any size.
         let default = value.saturating_mul(4).max(REQUEST_MAX);
         (value, request.unwrap_or(default))
+    }
+
+    /// What all requests may take, when one may have so many bytes.
+    fn request_memory(&mut self, request_max: usize) -> usize {
+        let memory = self.size(&MAX_REQUEST_MEMORY);
+        if let Some(memory) = memory.filter(|memory| *memory < request_max) {
+            let problem = format!(
+                "`{memory}` is less than {}, which is {request_max}; raise it, or lower that",
+                MAX_REQUEST_SIZE.name
+            );
+            self.mistake(MAX_REQUEST_MEMORY.name, problem);
+        }
+        memory.unwrap_or(request_max.max(REQUEST_MEMORY))
     }
 
     fn seconds(&mut self, variable: &Variable) -> Duration {

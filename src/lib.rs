@@ -8,7 +8,7 @@
 //! 3  engine                             the read path and the write path
 //! 2  cache    shard   access             where values are remembered, where they are kept; who may do what
 //! 1  resp     command   error   view    pure: no sockets, no tasks
-//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers   adjustable   trace   tls
+//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers   adjustable   budget   trace   tls
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
@@ -49,6 +49,7 @@
 
 pub mod access;
 pub mod adjustable;
+pub mod budget;
 pub mod buffers;
 pub mod cache;
 pub mod command;

@@ -343,6 +343,17 @@ pub const MAX_REQUEST_SIZE: Variable = Variable {
     meaning: "Bytes of all arguments of one command together; a larger one is refused with an error",
 };
 
+/// What the larger requests of all clients may take.
+pub const MAX_REQUEST_MEMORY: Variable = Variable {
+    name: "MAX_REQUEST_MEMORY",
+    flag: "max-request-memory",
+    value_name: "BYTES",
+    default: DefaultValue::Words("1073741824, or MAX_REQUEST_SIZE if that is more"),
+    bounds: Some(1_048_576..=1_099_511_627_776),
+    meaning: "Bytes of all arguments over 64 KiB that all clients together may have under way; what is \
+              more is refused with `-BUSY`",
+};
+
 /// The longest transaction.
 pub const MAX_QUEUED_COMMANDS: Variable = Variable {
     name: "MAX_QUEUED_COMMANDS",
@@ -529,6 +540,7 @@ pub const VARIABLES: &[Variable] = &[
     LISTEN_WITHOUT_AUTHENTICATION,
     MAX_VALUE_SIZE,
     MAX_REQUEST_SIZE,
+    MAX_REQUEST_MEMORY,
     MAX_QUEUED_COMMANDS,
     MAX_OUTPUT_BUFFER,
     MAX_CLIENTS,

@@ -17,6 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::inline;
+use crate::budget::{Budget, Share};
 
 /// The words of a request, the command's name first.
 pub type Args = SmallVec<[Bytes; 4]>;
@@ -34,6 +35,9 @@ const BULK_MAX: i64 = 512 * 1024 * 1024;
 /// Most arguments, and the longest of them in bytes, of who has not said who it is, as in Redis.
 const UNKNOWN_ARGS_MAX: i64 = 10;
 const UNKNOWN_BULK_MAX: i64 = 16 * 1024;
+
+/// An argument up to this size takes nothing of the memory that all clients share: so much every connection may have.
+pub const SMALL: usize = 64 * 1024;
 
 /// Bounds on a single request.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +80,28 @@ pub struct Scanner {
     too_large: Option<String>,
     /// Whether the client has not said who it is.
     is_unknown: bool,
+    memory: Memory,
+}
+
+/// What the larger arguments of a connection take of the memory that all clients share.
+#[derive(Debug)]
+struct Memory {
+    share: Share,
+    /// Of it, what the current frame takes,
+    current: usize,
+    /// and those that were returned and not [handled](Scanner::handled) yet.
+    returned: usize,
 }
 
 impl Scanner {
     /// A scanner at the start of a connection.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, memory: &Budget) -> Self {
         Self {
+            memory: Memory {
+                share: memory.share(),
+                current: 0,
+                returned: 0,
+            },
             limits,
             at: 0,
             missing: 0,
@@ -96,6 +116,14 @@ impl Scanner {
     /// Takes only small requests from now on, as from a client that has not said who it is; or all again.
     pub fn restrict(&mut self, is_unknown: bool) {
         self.is_unknown = is_unknown;
+    }
+
+    /// The requests that were returned are done with.
+    pub fn handled(&mut self) {
+        let returned = std::mem::take(&mut self.memory.returned);
+        if returned > 0 {
+            self.memory.share.give_back(returned);
+        }
     }
 
     /// How many more bytes the argument being received needs at least; a hint for the buffer.
@@ -207,11 +235,13 @@ impl Scanner {
             // What is scanned is not needed any more: the answer is an error whatever follows.
             buffer.advance(std::mem::take(&mut self.at));
             self.args = SmallVec::new();
+            let taken = std::mem::take(&mut self.memory.current);
+            self.memory.share.give_back(taken);
         }
         Ok(true)
     }
 
-    fn complaint(&self, length: usize) -> Option<String> {
+    fn complaint(&mut self, length: usize) -> Option<String> {
         let Limits {
             argument_max,
             request_max,
@@ -224,7 +254,15 @@ impl Scanner {
             Some(format!(
                 "ERR the request as a whole is over the limit of {request_max} bytes (MAX_REQUEST_SIZE); it was skipped, send it in parts"
             ))
+        } else if length > SMALL && !self.memory.share.take(length) {
+            let max = self.memory.share.budget().max();
+            Some(format!(
+                "BUSY the memory for large requests of all clients is taken ({max} bytes, MAX_REQUEST_MEMORY); nothing was done, try again later"
+            ))
         } else {
+            if length > SMALL {
+                self.memory.current += length;
+            }
             None
         }
     }
@@ -248,6 +286,7 @@ impl Scanner {
             self.at = 0;
             return Scanned::TooLarge(complaint);
         }
+        self.memory.returned += std::mem::take(&mut self.memory.current);
         let frame = buffer.split_to(std::mem::take(&mut self.at)).freeze();
         let args = std::mem::take(&mut self.args);
         Scanned::Request(args.into_iter().map(|arg| frame.slice(arg)).collect())
@@ -320,7 +359,7 @@ mod tests {
 
     /// Feeds `input` in pieces of `step` bytes and collects what comes out.
     fn scan(input: &[u8], step: usize) -> Result<Vec<Scanned>, ProtocolError> {
-        let mut scanner = Scanner::new(LIMITS);
+        let mut scanner = Scanner::new(LIMITS, &Budget::new(usize::MAX));
         let mut buffer = BytesMut::new();
         let mut found = Vec::new();
         for piece in input.chunks(step) {
@@ -362,7 +401,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_a_request_that_was_too_large() {
-        let mut scanner = Scanner::new(LIMITS);
+        let mut scanner = Scanner::new(LIMITS, &Budget::new(usize::MAX));
         let mut buffer = BytesMut::from(&b"*1001\r\n"[..]);
         buffer.extend_from_slice(&b"$0\r\n\r\n".repeat(1000));
         assert_eq!(scanner.next(&mut buffer), Ok(None));
@@ -412,7 +451,7 @@ mod tests {
             request_max: 100_000,
         };
         let next = |input: &[u8], is_unknown| {
-            let mut scanner = Scanner::new(limits);
+            let mut scanner = Scanner::new(limits, &Budget::new(usize::MAX));
             scanner.restrict(is_unknown);
             scanner.next(&mut BytesMut::from(input)).map(drop)
         };
@@ -438,5 +477,55 @@ mod tests {
             scan(&header, 4096).unwrap_err().0,
             "too big mbulk count string"
         );
+    }
+
+    #[test]
+    fn large_arguments_share_the_memory_of_all() {
+        let limits = Limits {
+            argument_max: 10 * SMALL,
+            request_max: 10 * SMALL,
+        };
+        let budget = Budget::new(5 * SMALL);
+        let request = |length: usize| {
+            let mut request = format!("*1\r\n${length}\r\n").into_bytes();
+            request.extend(vec![b'x'; length]);
+            request.extend_from_slice(b"\r\n");
+            request
+        };
+        let (mut one, mut other) = (Scanner::new(limits, &budget), Scanner::new(limits, &budget));
+        let mut buffer = BytesMut::from(&request(3 * SMALL)[..100]);
+        assert_eq!(one.next(&mut buffer).unwrap(), None);
+        let mut full = BytesMut::from(&request(3 * SMALL)[..]);
+        full.extend_from_slice(&request(SMALL));
+        match other.next(&mut full).unwrap() {
+            Some(Scanned::TooLarge(text)) => assert!(text.starts_with("BUSY the memory"), "{text}"),
+            found => panic!("{found:?}"),
+        }
+        // A small one takes none of it.
+        assert!(matches!(
+            other.next(&mut full).unwrap(),
+            Some(Scanned::Request(_))
+        ));
+        // Given back only when it is done with.
+        buffer.extend_from_slice(&request(3 * SMALL)[100..]);
+        assert!(matches!(
+            one.next(&mut buffer).unwrap(),
+            Some(Scanned::Request(_))
+        ));
+        full.extend_from_slice(&request(3 * SMALL));
+        assert!(matches!(
+            other.next(&mut full).unwrap(),
+            Some(Scanned::TooLarge(_))
+        ));
+        one.handled();
+        full.extend_from_slice(&request(3 * SMALL));
+        assert!(matches!(
+            other.next(&mut full).unwrap(),
+            Some(Scanned::Request(_))
+        ));
+        // So is what a client that vanishes had.
+        drop(other);
+        let mut last = budget.share();
+        assert!(last.take(5 * SMALL));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::adjustable::{Size, Time};
+use crate::budget::Budget;
 
 /// Bounds that may change while the port serves.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,8 @@ pub struct Bounds {
     pub clients_max: usize,
     /// All arguments of a request together, in bytes; for connections that come from then on.
     pub request_max: usize,
+    /// Bytes of the larger arguments that all clients may have under way together.
+    pub request_memory: usize,
     /// Bytes of replies that wait for a slow reader, and of messages.
     pub output_max: usize,
     /// Commands between MULTI and EXEC.
@@ -26,6 +29,7 @@ pub struct Bounds {
 pub(super) struct InForce {
     pub(super) places: Places,
     pub(super) request_max: Size,
+    pub(super) request_memory: Budget,
     pub(super) output_max: Size,
     pub(super) queued_max: Size,
     pub(super) authentication_timeout: Time,
@@ -36,6 +40,7 @@ impl InForce {
         Self {
             places: Places::new(bounds.clients_max),
             request_max: Size::new(bounds.request_max),
+            request_memory: Budget::new(bounds.request_memory),
             output_max: Size::new(bounds.output_max),
             queued_max: Size::new(bounds.queued_max),
             authentication_timeout: Time::new(bounds.authentication_timeout),
@@ -45,6 +50,7 @@ impl InForce {
     pub(super) fn set(&self, bounds: Bounds) {
         self.places.max.set(bounds.clients_max);
         self.request_max.set(bounds.request_max);
+        self.request_memory.set_max(bounds.request_memory);
         self.output_max.set(bounds.output_max);
         self.queued_max.set(bounds.queued_max);
         self.authentication_timeout

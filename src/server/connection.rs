@@ -89,10 +89,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             stream,
             registration,
             session,
-            scanner: Scanner::new(Limits {
-                argument_max: server.settings.argument_max,
-                request_max: server.bounds.request_max.get(),
-            }),
+            scanner: Scanner::new(
+                Limits {
+                    argument_max: server.settings.argument_max,
+                    request_max: server.bounds.request_max.get(),
+                },
+                &server.bounds.request_memory,
+            ),
             input: BytesMut::new(),
             room: ROOM_MIN,
             output: BytesMut::new(),
@@ -216,6 +219,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
         client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
+        if self.requests.is_empty() {
+            self.scanner.handled();
+        }
         Ok(go_on)
     }
 

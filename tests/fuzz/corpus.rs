@@ -1,6 +1,7 @@
 //! What clients send, and what they should not: the seeds.
 
 use bytes::BytesMut;
+use respgres::budget::Budget;
 use respgres::command::{Command, table};
 use respgres::resp::{Limits, Scanned, Scanner};
 
@@ -31,7 +32,7 @@ fn lines(text: &[u8]) -> Vec<Words> {
         argument_max: text.len(),
         request_max: text.len(),
     };
-    let mut scanner = Scanner::new(limits);
+    let mut scanner = Scanner::new(limits, &Budget::new(usize::MAX));
     let mut buffer = BytesMut::from(text);
     let mut found = Vec::new();
     while let Some(Scanned::Request(words)) = scanner.next(&mut buffer).expect("a line of words") {

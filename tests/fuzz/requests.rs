@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::types::OwnedFrame;
 use redis_protocol::resp3::types::Resp3Frame;
 use redis_protocol::{resp2, resp3};
+use respgres::budget::Budget;
 use respgres::command::{Command, Keyspace};
 use respgres::resp::{Limits, ProtocolError, Reply, Scanned, Scanner, Version};
 
@@ -110,7 +111,7 @@ fn scan_each<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     take: &mut dyn FnMut(Scanned),
 ) -> Result<(), ProtocolError> {
-    let mut scanner = Scanner::new(limits);
+    let mut scanner = Scanner::new(limits, &Budget::new(usize::MAX));
     let mut buffer = BytesMut::new();
     for piece in pieces {
         buffer.extend_from_slice(piece);

@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 5] = [
         "buffers",
         "tls",
         "adjustable",
+        "budget",
         "trace",
     ],
     &["resp", "command", "error", "view"],

@@ -165,3 +165,32 @@ fn over_http_it_is_503_with_retry_after() {
     });
     it.http().write("key", "value").expect(200);
 }
+
+#[test]
+fn large_requests_of_all_clients_share_a_bounded_memory() {
+    const MIB: usize = 1 << 20;
+    let it = Setup::embedded()
+        .env("MAX_REQUEST_SIZE", "16777216")
+        .env("MAX_REQUEST_MEMORY", "16777216")
+        .start();
+    let value = vec![b'x'; 10 * MIB];
+    let request = encode(&[b"SET", b"large", &value]);
+    let (mut one, mut other) = (it.conn(), it.conn());
+    one.send(&request[..5 * MIB]);
+    let refusal = eventually("the first has taken its part", || {
+        other.send(&request);
+        Some(other.read()).filter(Reply::is_error)
+    });
+    assert!(
+        refusal.error().starts_with("BUSY the memory for large requests of all clients is taken (16777216 bytes, MAX_REQUEST_MEMORY)"),
+        "{refusal}"
+    );
+    // The connection goes on, and small requests are served.
+    other.set("small", "value");
+    one.send(&request[5 * MIB..]);
+    assert_eq!(one.read(), "+OK");
+    eventually("there is room again", || {
+        other.send(&request);
+        (other.read() == "+OK").then_some(())
+    });
+}

@@ -246,6 +246,7 @@ pub fn bounds(config: &Config) -> server::Bounds {
     server::Bounds {
         clients_max: config.max_clients,
         request_max: config.max_request_size,
+        request_memory: config.max_request_memory,
         output_max: config.max_output_buffer,
         queued_max: config.max_queued_commands,
         authentication_timeout: config.authentication_timeout,
