@@ -28,7 +28,8 @@ COPY --from=builder /respgres /usr/local/bin/respgres
 # By number, so that who runs it can see that it is not root.
 USER 10001:10001
 WORKDIR /var/lib/respgres
-# Inside a container the ports are published by the container's configuration; 127.0.0.1 could not be reached.
+# Inside a container the ports are published by the container's configuration; 127.0.0.1 could not be reached. As other
+# machines may reach them, it does not start without a password, unless LISTEN_WITHOUT_AUTHENTICATION says that it shall.
 ENV RESP_ADDR=0.0.0.0:6379 \
     HTTP_ADDR=0.0.0.0:8004 \
     DATA_DIR=/var/lib/respgres

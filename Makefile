@@ -9,7 +9,7 @@ CLIENTS := $(TARGET)/clients
 CHECKERS := $(TARGET)/checkers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client-libraries checkers soak differential fuzz screenshots bench bench-curve bench-overload bench-programs deb packages-test lint
+.PHONY: help run test test-otel client-libraries checkers soak differential fuzz screenshots bench bench-curve bench-overload bench-programs deb packages-test lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: ## install what the tests need (Debian 12), then run them all against real
 	@scripts/install-test-dependencies.sh
 	@$(MAKE) --no-print-directory client-libraries checkers
 	$(CARGO) test
+
+test-otel: ## build with the feature otel, and receive its traces
+	@scripts/install-test-dependencies.sh
+	$(CARGO) test --features otel --test otel
 
 differential: ## generated commands beside a real Redis, over all backends; CASES=n for more than 100000
 	@scripts/install-test-dependencies.sh

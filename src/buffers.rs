@@ -18,7 +18,8 @@ pub fn release(buffer: &mut BytesMut) {
 }
 
 /// Writes what is in `buffer` as far as the socket takes it now. If some is left, the task of
-/// `context` is woken when the socket takes more.
+/// `context` is woken when the socket takes more, and has to call this again: also with an empty
+/// buffer, since a stream of TLS has one of its own.
 ///
 /// # Errors
 ///
@@ -37,5 +38,37 @@ pub fn poll_flush(
         }
     }
     release(buffer);
-    Ok(())
+    match Pin::new(stream).poll_flush(context) {
+        Poll::Ready(flushed) => flushed,
+        Poll::Pending => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, BufWriter, duplex};
+
+    /// As a stream of TLS does, this one keeps what its socket does not take yet.
+    #[tokio::test]
+    async fn what_the_stream_keeps_leaves_too() {
+        let (here, mut there) = duplex(4);
+        let mut stream = BufWriter::with_capacity(1024, here);
+        let mut buffer = BytesMut::from(&b"0123456789"[..]);
+        let mut flush = async || {
+            poll_fn(|context| Poll::Ready(poll_flush(&mut stream, context, &mut buffer))).await
+        };
+        let mut arrived = Vec::new();
+        for expected in ["0123", "4567", "89"] {
+            flush().await.unwrap();
+            let mut part = vec![0; expected.len()];
+            let reading = there.read_exact(&mut part);
+            let limit = std::time::Duration::from_secs(10);
+            tokio::time::timeout(limit, reading).await.unwrap().unwrap();
+            arrived.extend(part);
+        }
+        assert_eq!(arrived, b"0123456789");
+        assert!(buffer.is_empty());
+    }
 }

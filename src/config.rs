@@ -8,9 +8,11 @@ mod changes;
 mod in_force;
 mod layers;
 mod mistake;
+mod postgres_tls;
 mod secret;
 mod secret_files;
 mod targets;
+mod tls_files;
 mod variables;
 
 pub use changes::{Change, RELOADABLE};
@@ -31,15 +33,22 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use variables::{
-    ATOMIC_MSET, CACHE_MEMORY, CACHE_TTL, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE,
-    DB_POOL_MIN_SIZE, DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS,
-    HTTP_ADDR, LOG_FORMAT, MAX_CLIENTS, MAX_QUEUE_WAIT_MS, MAX_VALUE_SIZE, NUM_SHARDS,
-    READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, REDIS_URL, RESP_ADDR, REUSE_PORT, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS, WORKER_THREADS,
+    ANYONE_CAN_CONNECT, ATOMIC_MSET, AUTHENTICATION_TIMEOUT, CACHE_MEMORY, CACHE_TTL,
+    CLIENT_IDLE_TIMEOUT, DATA_DIR, DB_CONNECT_TIMEOUT_MS, DB_POOL_MAX_SIZE, DB_POOL_MIN_SIZE,
+    DB_POOL_WAIT_TIMEOUT_MS, DB_QUERY_TIMEOUT_MS, DRAIN_TIMEOUT_MS, HASH_TAGS, HTTP_ADDR,
+    HTTP_TLS_ADDR, HTTP_TOKEN, LISTEN_WITHOUT_AUTHENTICATION, LOG_FORMAT, MAX_CLIENTS,
+    MAX_OUTPUT_BUFFER, MAX_QUEUE_WAIT_MS, MAX_QUEUED_COMMANDS, MAX_REQUEST_SIZE, MAX_VALUE_SIZE,
+    NUM_SHARDS, PASSWORD, READS_WHEN_SHARD_DOWN, REDIS_TIMEOUT_MS, RESP_ADDR, RESP_TLS_ADDR,
+    REUSE_PORT, RUST_LOG, SHUTDOWN_TIMEOUT_MS, USERS_FILE, WORKER_THREADS,
 };
+
+use crate::tls::ServerFiles;
 
 /// Shards of the embedded default.
 const EMBEDDED_SHARDS: u64 = 3;
+
+/// The arguments of one request together may have so many bytes unless something else is configured.
+const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -58,10 +67,19 @@ pub struct Config {
     pub db_pool_max_size: usize,
     /// How long a value stays in the cache at most; whole seconds, one second to a year.
     pub cache_ttl: Duration,
-    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one.
-    pub resp_addr: String,
+    /// Where Redis clients connect: `host:port`. The host may be a name; port 0 takes a free one. At least one of this
+    /// and `resp_tls_addr` is there.
+    pub resp_addr: Option<String>,
+    /// Where Redis clients connect with TLS, as `resp_addr`.
+    pub resp_tls_addr: Option<String>,
     /// Where HTTP clients connect, as `resp_addr`.
-    pub http_addr: String,
+    pub http_addr: Option<String>,
+    /// Where HTTP clients connect with TLS, as `resp_addr`.
+    pub http_tls_addr: Option<String>,
+    /// What HTTP clients have to show.
+    pub http_token: Option<SecretText>,
+    /// What the ports with TLS are made from; there if one of them is.
+    pub tls: Option<ServerFiles>,
     /// Whether other processes may listen on the same ports.
     pub reuse_port: bool,
     /// The directory of the embedded shards.
@@ -70,6 +88,22 @@ pub struct Config {
     pub max_value_size: usize,
     /// Redis clients connected at a time at most; 1 to 1,000,000.
     pub max_clients: usize,
+    /// The password of the default user of the RESP port.
+    pub password: Option<SecretText>,
+    /// The file with the users of the RESP port.
+    pub users_file: Option<PathBuf>,
+    /// Whether a port that asks for no password or token may be reached from other machines.
+    pub listen_without_authentication: bool,
+    /// How long a client may send nothing; 0 for any time.
+    pub client_idle_timeout: Duration,
+    /// How long a client may take to give its password; whole seconds, one second to a day.
+    pub authentication_timeout: Duration,
+    /// Bytes that wait at most for a client that reads slowly; 64 KiB to 1 GiB.
+    pub max_output_buffer: usize,
+    /// Bytes of all arguments of one command together; at least `max_value_size`.
+    pub max_request_size: usize,
+    /// Commands between MULTI and EXEC at most.
+    pub max_queued_commands: usize,
     /// Threads that do the work; 1 to 1,024.
     pub worker_threads: usize,
     /// Bytes that the in-process cache takes at most; 1 MiB to 1 TiB.
@@ -96,10 +130,10 @@ pub struct Config {
     pub log_level: String,
     /// No shard was named: the shards are SQLite files in `data_dir`.
     pub embedded: bool,
-    /// All of it as text, without secrets.
-    pub in_force: Vec<InForce>,
     /// Every variable as it was given.
     given: Given,
+    /// All of it as text, without secrets.
+    pub in_force: Vec<InForce>,
 }
 
 /// The shape of the log.
@@ -164,13 +198,20 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
     fn config(&mut self) -> Config {
         let data_dir = PathBuf::from(self.text(&DATA_DIR));
         let (shards, embedded) = self.shards(&data_dir);
-        let cache = self
-            .parsed(&REDIS_URL, targets::cache_target)
-            .unwrap_or(CacheTarget::Memory);
+        let cache = self.cache();
         let (db_pool_min_size, db_pool_max_size) = self.pool_sizes();
-        let cache_ttl = Duration::from_secs(self.number(&CACHE_TTL).unwrap_or_default());
+        let cache_ttl = self.seconds(&CACHE_TTL);
         let cache_memory = self.number(&CACHE_MEMORY).unwrap_or_default();
-        let (resp_addr, http_addr) = self.addresses();
+        let password = self.layers.get(&PASSWORD);
+        let users_file = self.layers.get(&USERS_FILE);
+        let (max_value_size, max_request_size) = self.request_sizes();
+        let Addresses {
+            resp,
+            resp_tls,
+            http,
+            http_tls,
+        } = self.addresses();
+        let tls = self.server_files(resp_tls.is_some() || http_tls.is_some());
         let given = Given::new(&self.layers, &shards);
         Config {
             shards,
@@ -180,11 +221,25 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             db_pool_min_size,
             db_pool_max_size,
             cache_ttl,
-            resp_addr,
-            http_addr,
+            resp_addr: resp,
+            resp_tls_addr: resp_tls,
+            http_addr: http,
+            http_tls_addr: http_tls,
+            http_token: self.parsed(&HTTP_TOKEN, token),
+            tls,
             reuse_port: self.parsed(&REUSE_PORT, on_or_off).unwrap_or_default(),
             data_dir,
-            max_value_size: self.size(&MAX_VALUE_SIZE).unwrap_or_default(),
+            max_value_size,
+            max_request_size,
+            password: password.map(|setting| SecretText::new(setting.value)),
+            users_file: users_file.map(|setting| PathBuf::from(setting.value)),
+            listen_without_authentication: self
+                .parsed(&LISTEN_WITHOUT_AUTHENTICATION, anyone_can_connect)
+                .unwrap_or_default(),
+            client_idle_timeout: self.seconds(&CLIENT_IDLE_TIMEOUT),
+            authentication_timeout: self.seconds(&AUTHENTICATION_TIMEOUT),
+            max_output_buffer: self.size(&MAX_OUTPUT_BUFFER).unwrap_or_default(),
+            max_queued_commands: self.size(&MAX_QUEUED_COMMANDS).unwrap_or_default(),
             max_clients: self.size(&MAX_CLIENTS).unwrap_or_default(),
             worker_threads: self
                 .size(&WORKER_THREADS)
@@ -203,8 +258,8 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
             log_format: self.parsed(&LOG_FORMAT, log_format).unwrap_or_default(),
             log_level: self.parsed(&RUST_LOG, log_level).unwrap_or_default(),
             embedded,
-            in_force: Vec::new(),
             given,
+            in_force: Vec::new(),
         }
     }
 
@@ -291,17 +346,60 @@ impl<Env: Fn(&str) -> Option<String>> Reader<Env> {
         (min.unwrap_or_default(), max.unwrap_or_default())
     }
 
-    fn addresses(&mut self) -> (String, String) {
-        let resp = self.parsed(&RESP_ADDR, address).unwrap_or_default();
-        let http = self.parsed(&HTTP_ADDR, address).unwrap_or_default();
-        if !resp.is_empty() && resp == http && !resp.ends_with(":0") {
-            let problem = format!(
-                "`{http}` is also {}; give each a port of its own",
-                RESP_ADDR.name
-            );
-            self.mistake(HTTP_ADDR.name, problem);
+    fn addresses(&mut self) -> Addresses {
+        let addresses = Addresses {
+            resp: self.parsed(&RESP_ADDR, address_or_off).flatten(),
+            resp_tls: self.parsed(&RESP_TLS_ADDR, address),
+            http: self.parsed(&HTTP_ADDR, address_or_off).flatten(),
+            http_tls: self.parsed(&HTTP_TLS_ADDR, address),
+        };
+        let is_off = |setting: &Setting| setting.value == OFF;
+        if self.layers.get(&RESP_ADDR).as_ref().is_some_and(is_off)
+            && self.layers.get(&RESP_TLS_ADDR).is_none()
+        {
+            let problem = format!("`{OFF}`, and {} is not set either", RESP_TLS_ADDR.name);
+            self.mistake(RESP_ADDR.name, problem);
         }
-        (resp, http)
+        let given = [
+            (&RESP_ADDR, &addresses.resp),
+            (&RESP_TLS_ADDR, &addresses.resp_tls),
+            (&HTTP_ADDR, &addresses.http),
+            (&HTTP_TLS_ADDR, &addresses.http_tls),
+        ];
+        for (at, (variable, address)) in given.iter().enumerate() {
+            let Some(address) = address else { continue };
+            let same = given[..at]
+                .iter()
+                .find(|(_, other)| other.as_ref() == Some(address) && !address.ends_with(":0"));
+            if let Some((other, _)) = same {
+                let problem = format!(
+                    "`{address}` is also {}; give each a port of its own",
+                    other.name
+                );
+                self.mistake(variable.name, problem);
+            }
+        }
+        addresses
+    }
+
+    /// Those of a value and of a request.
+    fn request_sizes(&mut self) -> (usize, usize) {
+        let value = self.size(&MAX_VALUE_SIZE).unwrap_or_default();
+        let request = self.size(&MAX_REQUEST_SIZE);
+        if let Some(request) = request.filter(|request| *request < value) {
+            let problem = format!(
+                "`{request}` is less than {}, which is {value}; raise it, or lower that",
+                MAX_VALUE_SIZE.name
+            );
+            self.mistake(MAX_REQUEST_SIZE.name, problem);
+        }
+        // A handful of the largest values, or many of any size.
+        let default = value.saturating_mul(4).max(REQUEST_MAX);
+        (value, request.unwrap_or(default))
+    }
+
+    fn seconds(&mut self, variable: &Variable) -> Duration {
+        Duration::from_secs(self.number(variable).unwrap_or_default())
     }
 
     fn milliseconds(&mut self, variable: &Variable) -> Duration {
@@ -386,6 +484,24 @@ fn gap_problem(missing: usize, present: usize) -> String {
     )
 }
 
+/// Where each port listens.
+struct Addresses {
+    resp: Option<String>,
+    resp_tls: Option<String>,
+    http: Option<String>,
+    http_tls: Option<String>,
+}
+
+/// An address that is none: the port is not there.
+const OFF: &str = "off";
+
+fn address_or_off(setting: &Setting) -> Result<Option<String>, String> {
+    match setting.value.as_str() {
+        OFF => Ok(None),
+        _ => address(setting).map(Some),
+    }
+}
+
 fn address(setting: &Setting) -> Result<String, String> {
     let problem = |problem: &str| Err(format!("{} {problem}", setting.quoted()));
     let value = setting.value.trim();
@@ -406,6 +522,27 @@ fn address(setting: &Setting) -> Result<String, String> {
         return problem("has a port that is not a number from 0 to 65535");
     }
     Ok(value.to_owned())
+}
+
+/// The words have to be said: a `yes` is typed too easily.
+fn anyone_can_connect(setting: &Setting) -> Result<bool, String> {
+    match setting.value.as_str() {
+        ANYONE_CAN_CONNECT => Ok(true),
+        _ => Err(format!(
+            "{} is not understood; give `{ANYONE_CAN_CONNECT}` if that is so, or leave it out",
+            setting.quoted()
+        )),
+    }
+}
+
+/// A token that can stand in a header. What is wrong with it is told without it.
+fn token(setting: &Setting) -> Result<SecretText, String> {
+    match setting.value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(SecretText::new(&setting.value)),
+        false => {
+            Err("has spaces, or what is not ASCII; draw one with `openssl rand -hex 32`".to_owned())
+        }
+    }
 }
 
 fn on_or_off(setting: &Setting) -> Result<bool, String> {

@@ -6,9 +6,9 @@
 //! ```text
 //! 4  server   http                      ports: sockets, sessions, JSON
 //! 3  engine                             the read path and the write path
-//! 2  cache    shard                     where values are remembered, where they are kept
+//! 2  cache    shard   access             where values are remembered, where they are kept; who may do what
 //! 1  resp     command   error   view    pure: no sockets, no tasks
-//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers   adjustable   trace
+//! 0  config   metrics   routing   shutdown   crash_points   workers   buffers   adjustable   trace   tls
 //! ```
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
@@ -47,6 +47,7 @@
 //! - What a command does to a row is decided in [`command::mutation`] alone, under the row's lock.
 //! - Every queue, batch, wait and buffer has a bound.
 
+pub mod access;
 pub mod adjustable;
 pub mod buffers;
 pub mod cache;
@@ -62,6 +63,7 @@ pub mod routing;
 pub mod server;
 pub mod shard;
 pub mod shutdown;
+pub mod tls;
 pub mod trace;
 pub mod view;
 pub mod workers;

@@ -144,6 +144,8 @@ mod on {
         }
 
         /// Ends them.
-        pub fn end(self) {}
+        pub fn end(self) {
+            drop(self.0);
+        }
     }
 }

@@ -40,15 +40,17 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisError, Script};
+use ::redis::Script;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
+use self::server::Target;
 use self::settle::SETTLE_SCRIPT;
 use crate::adjustable::Time;
 use crate::metrics::Metrics;
+use crate::tls::ClientTls;
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
 
@@ -64,6 +66,8 @@ pub struct Settings {
     /// Tells the entries of this deployment from others in the same Redis. Not known before a shard
     /// has been reached; until then the cache is not used.
     pub namespace: Arc<OnceLock<String>>,
+    /// How connections are secured, for a URL that wants it.
+    pub tls: Option<ClientTls>,
     /// Where it is counted how long Redis takes.
     pub metrics: Arc<Metrics>,
 }
@@ -74,7 +78,7 @@ pub struct RedisCache {
 }
 
 struct Shared {
-    client: Client,
+    target: Target,
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
@@ -110,18 +114,10 @@ impl RedisCache {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, String> {
-        let unusable = |error: RedisError| format!("not a usable Redis URL: {}", error.category());
-        let target = url.into_connection_info().map_err(unusable)?;
-        let tcp = target.tcp_settings().clone().set_nodelay(true);
-        let target = target.set_tcp_settings(tcp);
-        let address = match target.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            _ => return Err("not a usable Redis URL: TLS is not built in".to_owned()),
-        };
+        let target = Target::new(url, settings.tls.as_ref())?;
         let shared = Arc::new(Shared {
-            client: Client::open(target).map_err(unusable)?,
-            address,
+            address: target.address(),
+            target,
             ttl: Time::new(settings.ttl),
             settings,
             workers,

@@ -172,6 +172,8 @@ pub struct KillFilter {
     pub local_address: Option<Bytes>,
     /// TYPE
     pub kind: Option<ClientKind>,
+    /// USER
+    pub user: Option<Bytes>,
     /// SKIPME no
     pub with_me: bool,
 }
@@ -271,7 +273,7 @@ pub enum Memory {
     AllocatorStats,
 }
 
-/// Subcommands of ACL. There is one user, `default`, who may do everything.
+/// Subcommands of ACL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acl {
     /// ACL WHOAMI
@@ -284,6 +286,14 @@ pub enum Acl {
     Categories(Option<Bytes>),
     /// ACL GETUSER name
     GetUser(Bytes),
+    /// `ACL DRYRUN name command [argument …]`
+    DryRun(Bytes, Vec<Bytes>),
+    /// `ACL LOG [count]`
+    Log(usize),
+    /// ACL LOG RESET
+    ResetLog,
+    /// ACL LOAD
+    Load,
 }
 
 /// The kinds of what can be subscribed to.

@@ -3,11 +3,13 @@
 //! sockets, no tasks.
 
 pub mod bits;
+pub mod categories;
 pub mod control;
 pub mod edit;
 pub mod glob;
 mod help;
 mod integers;
+pub mod keyed;
 pub mod keyspace;
 pub mod lcs;
 pub mod long_double;
@@ -18,6 +20,7 @@ mod parse;
 pub mod query;
 pub mod row;
 pub mod rows;
+pub mod subcommands;
 pub mod syntax;
 pub mod table;
 pub mod transaction;

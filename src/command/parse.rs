@@ -41,7 +41,7 @@ fn shown(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// Whether an option is this one; as C has it, up to a NUL.
-fn is(word: &[u8], name: &str) -> bool {
+pub(super) fn is(word: &[u8], name: &str) -> bool {
     let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
     word.eq_ignore_ascii_case(name.as_bytes())
 }

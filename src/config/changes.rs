@@ -14,9 +14,12 @@ pub const RELOADABLE: &[&str] = &[
     "DB_POOL_MIN_SIZE",
     "DB_POOL_MAX_SIZE",
     "CACHE_TTL",
+    "PASSWORD",
+    "USERS_FILE",
     "MAX_QUEUE_WAIT_MS",
     "SHUTDOWN_TIMEOUT_MS",
     "DRAIN_TIMEOUT_MS",
+    "HTTP_TOKEN",
     "RUST_LOG",
 ];
 

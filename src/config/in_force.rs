@@ -12,7 +12,7 @@ use super::{Config, Reader};
 pub struct InForce {
     /// The variable.
     pub name: String,
-    /// Its value, without passwords; of a secret that is no URL only that there is one.
+    /// Its value: of a URL without the password, of a secret that is no URL only that there is one.
     pub value: String,
     /// Where it was found.
     pub source: Source,

@@ -1,12 +1,15 @@
 //! What the URLs name: shards and the cache.
 
 use super::layers::Setting;
+use super::postgres_tls;
 use super::secret::{SecretUrl, masked};
 use redis::IntoConnectionInfo;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
+
+use crate::tls::{ClientTls, PostgresTls, Roots, Verification};
 
 /// Where the rows of one shard are.
 #[derive(Debug, Clone)]
@@ -17,8 +20,10 @@ pub enum ShardTarget {
         variable: String,
         /// The URL as given.
         url: SecretUrl,
-        /// The same, parsed; at least one host, and no demand for TLS.
+        /// The same, parsed, without what it says of TLS; at least one host.
         config: Box<tokio_postgres::Config>,
+        /// What it says of TLS.
+        tls: PostgresTls,
     },
     /// An SQLite file, made if it is missing.
     Sqlite {
@@ -57,6 +62,8 @@ pub enum CacheTarget {
     Redis {
         /// Its URL, checked.
         url: SecretUrl,
+        /// How connections to it are secured; `None` in the clear.
+        tls: Option<ClientTls>,
     },
     /// The memory of this process.
     Memory,
@@ -66,7 +73,7 @@ pub enum CacheTarget {
 impl fmt::Display for CacheTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CacheTarget::Redis { url } => url.fmt(f),
+            CacheTarget::Redis { url, .. } => url.fmt(f),
             CacheTarget::Memory => f.write_str("memory:"),
         }
     }
@@ -79,11 +86,20 @@ impl fmt::Display for CacheTarget {
 pub(super) fn shard_target(variable: &str, setting: &Setting) -> Result<ShardTarget, String> {
     let value = setting.value.as_str();
     if value.starts_with("postgresql://") || value.starts_with("postgres://") {
-        let config = postgres_config(setting)?;
+        let (url, tls) = postgres_tls::split(value)
+            .map_err(|problem| format!("{} {problem}", setting.quoted()))?;
+        let config = postgres_config(setting, &url)?;
+        // As libpq: what does not leave the machine can't be listened to.
+        let is_local = |host: &Host| matches!(host, Host::Unix(_));
+        let tls = match config.get_hosts().iter().all(is_local) {
+            true => PostgresTls::default(),
+            false => tls,
+        };
         return Ok(ShardTarget::Postgres {
             variable: variable.to_owned(),
             url: SecretUrl::new(value),
             config,
+            tls,
         });
     }
     if let Some(path) = value.strip_prefix("sqlite:") {
@@ -100,32 +116,26 @@ pub(super) fn shard_target(variable: &str, setting: &Setting) -> Result<ShardTar
     ))
 }
 
-fn postgres_config(setting: &Setting) -> Result<Box<tokio_postgres::Config>, String> {
+fn postgres_config(setting: &Setting, url: &str) -> Result<Box<tokio_postgres::Config>, String> {
     const ENCODE: &str =
         "in a user name or password, write @ as %40, / as %2F, ? as %3F and % as %25";
-    let config: tokio_postgres::Config =
-        setting
-            .value
-            .parse()
-            .map_err(|error: tokio_postgres::Error| {
-                let reason = error
-                    .source()
-                    .map_or_else(|| error.to_string(), ToString::to_string);
-                // The name of an unknown option is taken from the URL, and may be a piece of a password.
-                let reason = match reason
-                    .strip_prefix("unknown option `")
-                    .and_then(|rest| rest.strip_suffix('`'))
-                {
-                    Some(option) if !masked(&setting.value).contains(option) => {
-                        "unknown option".to_owned()
-                    }
-                    _ => reason,
-                };
-                format!(
-                    "{} is not a PostgreSQL URL: {reason}; {ENCODE}",
-                    setting.quoted()
-                )
-            })?;
+    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        let reason = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        // The name of an unknown option is taken from the URL, and may be a piece of a password.
+        let reason = match reason
+            .strip_prefix("unknown option `")
+            .and_then(|rest| rest.strip_suffix('`'))
+        {
+            Some(option) if !masked(&setting.value).contains(option) => "unknown option".to_owned(),
+            _ => reason,
+        };
+        format!(
+            "{} is not a PostgreSQL URL: {reason}; {ENCODE}",
+            setting.quoted()
+        )
+    })?;
     let hosts = config.get_hosts();
     if hosts.is_empty() {
         return Err(format!(
@@ -139,12 +149,6 @@ fn postgres_config(setting: &Setting) -> Result<Box<tokio_postgres::Config>, Str
     {
         return Err(format!(
             "{} has more than one @; {ENCODE}",
-            setting.quoted()
-        ));
-    }
-    if !matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
-        return Err(format!(
-            "{} demands TLS, which is not built in yet; leave sslmode out",
             setting.quoted()
         ));
     }
@@ -172,19 +176,25 @@ pub(super) fn cache_target(setting: &Setting) -> Result<CacheTarget, String> {
     if value == "memory:" {
         return Ok(CacheTarget::Memory);
     }
-    if value.starts_with("rediss://") {
+    // The redis crate, which is built without TLS, reads the rest.
+    let (rest, tls) = match value.strip_prefix("rediss://") {
+        Some(rest) => (rest, Some(redis_tls())),
+        None => (value.strip_prefix("redis://").unwrap_or_default(), None),
+    };
+    if rest.is_empty() {
         return Err(format!(
-            "{} demands TLS, which is not built in yet; give redis://HOST:PORT",
+            "{} is not the URL of a cache; give redis://HOST:PORT, rediss://HOST:PORT for TLS, or memory:",
             setting.quoted()
         ));
     }
-    if !value.starts_with("redis://") {
+    if tls.is_some() && rest.ends_with("#insecure") {
         return Err(format!(
-            "{} is not the URL of a cache; give redis://HOST:PORT, or memory:",
+            "{} asks for TLS with anybody, which is not supported; leave #insecure out, and name the certificate of the \
+             Redis, or of who signed it, in REDIS_CA_FILE",
             setting.quoted()
         ));
     }
-    let info = value.into_connection_info().map_err(|_| {
+    let info = format!("redis://{rest}").into_connection_info().map_err(|_| {
         let advice = "give redis://USER:PASSWORD@HOST:PORT/DATABASE, with a number for DATABASE; in a password, \
                       write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25";
         format!("{} is not a Redis URL; {advice}", setting.quoted())
@@ -198,5 +208,15 @@ pub(super) fn cache_target(setting: &Setting) -> Result<CacheTarget, String> {
     }
     Ok(CacheTarget::Redis {
         url: SecretUrl::new(value),
+        tls,
     })
+}
+
+/// What `rediss://` means by itself.
+fn redis_tls() -> ClientTls {
+    ClientTls {
+        verification: Verification::Name,
+        roots: Roots::System,
+        ..ClientTls::default()
+    }
 }

@@ -1,6 +1,7 @@
 //! The configuration as a whole, without the process's environment.
 
 use super::*;
+use crate::tls::{ClientAuth, Roots, Verification};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -89,9 +90,11 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert_eq!((config.db_pool_min_size, config.db_pool_max_size), (2, 10));
     assert_eq!(config.cache_ttl, Duration::from_secs(300));
     assert_eq!(
-        (config.resp_addr.as_str(), config.http_addr.as_str()),
-        ("127.0.0.1:6379", "127.0.0.1:8004")
+        (config.resp_addr.as_deref(), config.http_addr.as_deref()),
+        (Some("127.0.0.1:6379"), Some("127.0.0.1:8004"))
     );
+    assert_eq!((config.resp_tls_addr, config.http_tls_addr), (None, None));
+    assert_eq!(config.tls, None);
     assert_eq!(
         (config.max_value_size, config.max_clients),
         (16 << 20, 10_000)
@@ -104,6 +107,11 @@ fn without_settings_it_is_embedded_with_the_documented_defaults() {
     assert!(!config.reads_when_shard_down);
     assert!(!config.hash_tags && !config.atomic_mset);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(config.users_file, None);
+    assert_eq!(config.client_idle_timeout, Duration::ZERO);
+    assert_eq!(config.authentication_timeout, Duration::from_secs(60));
+    assert_eq!(config.max_output_buffer, 32 << 20);
+    assert_eq!(config.max_queued_commands, 1_000_000);
     assert_eq!(
         (config.log_format, config.log_level.as_str()),
         (LogFormat::Text, "info")
@@ -327,8 +335,8 @@ fn broken_urls_are_mistakes_that_show_no_password() {
         ),
         (
             "SHARD_0_URL",
-            "postgres://u:hunter2@db/app?sslmode=require",
-            "TLS",
+            "postgres://u:hunter2@db/app?sslmode=verify-full",
+            "sslrootcert=PATH",
         ),
         ("SHARD_0_URL", "postgres://u:hunter2@/app", "no host"),
         (
@@ -336,7 +344,11 @@ fn broken_urls_are_mistakes_that_show_no_password() {
             "host=db password=hunter2",
             "not the URL of a shard",
         ),
-        ("REDIS_URL", "rediss://:hunter2@cache", "TLS"),
+        (
+            "REDIS_URL",
+            "rediss://:hunter2@cache/0#insecure",
+            "REDIS_CA_FILE",
+        ),
         (
             "REDIS_URL",
             "http://:hunter2@cache",
@@ -381,7 +393,8 @@ fn redis_urls() {
         assert_eq!(
             config.cache,
             CacheTarget::Redis {
-                url: SecretUrl::new(url)
+                url: SecretUrl::new(url),
+                tls: None,
             }
         );
     }
@@ -445,7 +458,7 @@ fn addresses_need_a_host_and_a_port() {
     ] {
         assert_eq!(
             env(&[("RESP_ADDR", address)]).load().unwrap().resp_addr,
-            address
+            Some(address.to_owned())
         );
     }
     assert_mistake(&[("RESP_ADDR", "localhost")], "RESP_ADDR", &["no port"]);
@@ -473,6 +486,50 @@ fn addresses_need_a_host_and_a_port() {
         env(&[("HTTP_ADDR", "127.0.0.1:0"), ("RESP_ADDR", "127.0.0.1:0")])
             .load()
             .is_ok()
+    );
+}
+
+#[test]
+fn a_password_is_taken_as_it_is_and_never_shown() {
+    let config = env(&[("PASSWORD", " hun@ter2 ")]).load().unwrap();
+    assert_eq!(config.password, Some(SecretText::new(" hun@ter2 ")));
+    assert!(!format!("{config:?}").contains("ter2"));
+    assert_eq!(Given::default().load().unwrap().password, None);
+    let file = SecretFile::new("hunter2\n\n");
+    let config = env(&[("PASSWORD_FILE", file.name())]).load().unwrap();
+    assert_eq!(config.password, Some(SecretText::new("hunter2\n")));
+}
+
+#[test]
+fn listening_without_authentication_has_to_be_said_in_words() {
+    let given = |words| env(&[("LISTEN_WITHOUT_AUTHENTICATION", words)]).load();
+    let listens = |config: Config| config.listen_without_authentication;
+    assert!(!listens(Given::default().load().unwrap()));
+    assert!(listens(given("i-know-that-anyone-can-connect").unwrap()));
+    assert_mistake(
+        &[("LISTEN_WITHOUT_AUTHENTICATION", "yes")],
+        "LISTEN_WITHOUT_AUTHENTICATION",
+        &["`yes`", "`i-know-that-anyone-can-connect`"],
+    );
+}
+
+#[test]
+fn a_request_has_room_for_the_largest_value() {
+    let sizes = |variables| {
+        let config = env(variables).load().unwrap();
+        (config.max_value_size, config.max_request_size)
+    };
+    assert_eq!(sizes(&[]), (16 << 20, 64 << 20));
+    assert_eq!(
+        sizes(&[("MAX_VALUE_SIZE", "33554432")]),
+        (32 << 20, 128 << 20)
+    );
+    let small = [("MAX_VALUE_SIZE", "1000"), ("MAX_REQUEST_SIZE", "2000")];
+    assert_eq!(sizes(&small), (1000, 2000));
+    assert_mistake(
+        &[("MAX_REQUEST_SIZE", "1048576")],
+        "MAX_REQUEST_SIZE",
+        &["`1048576`", "MAX_VALUE_SIZE, which is 16777216"],
     );
 }
 
@@ -635,7 +692,8 @@ fn secrets_may_be_in_files_that_a_variable_or_a_flag_names() {
     assert_eq!(
         config.cache,
         CacheTarget::Redis {
-            url: SecretUrl::new("redis://:hunter2@cache:6379")
+            url: SecretUrl::new("redis://:hunter2@cache:6379"),
+            tls: None,
         }
     );
     assert_eq!(
@@ -768,6 +826,120 @@ fn the_example_file_has_every_variable_and_can_be_used_whole() {
     .load()
     .unwrap();
     assert_eq!((config.shards.len(), config.embedded), (3, false));
+}
+
+const TLS_PORT: &[(&str, &str)] = &[
+    ("RESP_TLS_ADDR", "0.0.0.0:6380"),
+    ("TLS_CERT_FILE", "/etc/tls.crt"),
+    ("TLS_KEY_FILE", "/etc/tls.key"),
+];
+
+fn with_tls_port(more: &[(&'static str, &'static str)]) -> Given {
+    env(&[TLS_PORT, more].concat())
+}
+
+#[test]
+fn a_port_with_tls_needs_a_certificate_and_the_other_way_round() {
+    let config = with_tls_port(&[]).load().unwrap();
+    assert_eq!(config.resp_tls_addr.as_deref(), Some("0.0.0.0:6380"));
+    let files = config.tls.unwrap();
+    assert_eq!(files.certificate, PathBuf::from("/etc/tls.crt"));
+    assert_eq!(files.client_auth, ClientAuth::Off);
+    assert_mistake(
+        &TLS_PORT[..2],
+        "TLS_KEY_FILE",
+        &["is not set", "RESP_TLS_ADDR"],
+    );
+    for (variable, value) in [
+        ("TLS_CERT_FILE", "/etc/tls.crt"),
+        ("TLS_CLIENT_CA_FILE", "/etc/ca.crt"),
+    ] {
+        assert_mistake(&[(variable, value)], variable, &["no port speaks TLS"]);
+    }
+}
+
+#[test]
+fn certificates_of_clients_are_required_if_an_authority_is_named() {
+    let auth = |more: &[(&'static str, &'static str)]| {
+        let config = with_tls_port(more).load().unwrap();
+        config.tls.unwrap().client_auth
+    };
+    let ca = ("TLS_CLIENT_CA_FILE", "/etc/ca.crt");
+    assert_eq!(auth(&[ca]), ClientAuth::Required);
+    assert_eq!(
+        auth(&[ca, ("TLS_CLIENT_AUTH", "optional")]),
+        ClientAuth::Optional
+    );
+    assert_eq!(auth(&[ca, ("TLS_CLIENT_AUTH", "off")]), ClientAuth::Off);
+    for (value, words) in [("required", "who signs them"), ("yes", "none of `off`")] {
+        let mistakes = with_tls_port(&[("TLS_CLIENT_AUTH", value)]).mistakes();
+        assert!(
+            matches!(&mistakes[..], [one] if one.variable == "TLS_CLIENT_AUTH" && one.problem.contains(words)),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
+fn ports_in_the_clear_can_be_left_out() {
+    let off = [("RESP_ADDR", "off"), ("HTTP_ADDR", "off")];
+    let config = with_tls_port(&off).load().unwrap();
+    assert_eq!((config.resp_addr, config.http_addr), (None, None));
+    assert_mistake(&off[..1], "RESP_ADDR", &["RESP_TLS_ADDR is not set"]);
+    assert!(env(&off[1..]).load().is_ok());
+    let mistakes = with_tls_port(&[("HTTP_ADDR", "0.0.0.0:6380")]).mistakes();
+    assert!(
+        matches!(&mistakes[..], [one] if one.problem.contains("RESP_TLS_ADDR")),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn files_for_the_redis_are_for_rediss() {
+    let secured = ("REDIS_URL", "rediss://:p@cache:6380/1");
+    let tls = |more: &[(&'static str, &'static str)]| {
+        let given = env(&[&[secured], more].concat());
+        match given.load().unwrap().cache {
+            CacheTarget::Redis { tls, .. } => tls.unwrap(),
+            CacheTarget::Memory => panic!("a Redis was expected"),
+        }
+    };
+    assert_eq!(tls(&[]).verification, Verification::Name);
+    assert_eq!(tls(&[]).roots, Roots::System);
+    let ca = ("REDIS_CA_FILE", "/etc/ca.crt");
+    assert_eq!(tls(&[ca]).roots, Roots::File("/etc/ca.crt".into()));
+    let pair = [("REDIS_CERT_FILE", "/a"), ("REDIS_KEY_FILE", "/b")];
+    assert!(tls(&pair).identity.is_some());
+    assert_mistake(
+        &[secured, pair[0]],
+        "REDIS_CERT_FILE",
+        &["REDIS_KEY_FILE is not"],
+    );
+    assert_mistake(
+        &[secured, pair[1]],
+        "REDIS_KEY_FILE",
+        &["REDIS_CERT_FILE is not"],
+    );
+    assert_mistake(
+        &[("REDIS_URL", "redis://cache"), ca],
+        "REDIS_CA_FILE",
+        &["rediss://"],
+    );
+}
+
+#[test]
+fn a_token_can_stand_in_a_header_and_is_not_shown() {
+    let config = env(&[("HTTP_TOKEN", "hunter2")]).load().unwrap();
+    assert_eq!(config.http_token, Some(SecretText::new("hunter2")));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for token in ["hunter2 hunter3", "hunter2\u{e9}"] {
+        let mistakes = env(&[("HTTP_TOKEN", token)]).mistakes();
+        let text = format!("{mistakes:?}");
+        assert!(
+            text.contains("openssl rand") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub const REDIS_URL: Variable = Variable {
     value_name: "URL",
     default: DefaultValue::Value("memory:"),
     bounds: None,
-    meaning: "The cache: `redis://…`, or `memory:` for one inside the process, which is for a single proxy",
+    meaning: "The cache: `redis://…`, `rediss://…` with TLS, or `memory:` for one inside the process, which is for a single proxy",
 };
 
 /// Connections kept open to each PostgreSQL shard.
@@ -121,7 +121,7 @@ pub const RESP_ADDR: Variable = Variable {
     value_name: "HOST:PORT",
     default: DefaultValue::Value("127.0.0.1:6379"),
     bounds: None,
-    meaning: "Where it listens for Redis clients; port 0 takes a free one",
+    meaning: "Where it listens for Redis clients; port 0 takes a free one; `off` with RESP_TLS_ADDR alone",
 };
 
 /// Where HTTP clients connect.
@@ -131,7 +131,110 @@ pub const HTTP_ADDR: Variable = Variable {
     value_name: "HOST:PORT",
     default: DefaultValue::Value("127.0.0.1:8004"),
     bounds: None,
-    meaning: "Where it listens for HTTP; port 0 takes a free one",
+    meaning: "Where it listens for HTTP; port 0 takes a free one; `off` for nowhere",
+};
+
+/// Where Redis clients connect with TLS.
+pub const RESP_TLS_ADDR: Variable = Variable {
+    name: "RESP_TLS_ADDR",
+    flag: "resp-tls-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "Where it listens for Redis clients that speak TLS, beside RESP_ADDR; port 0 takes a free one",
+};
+
+/// Where HTTP clients connect with TLS.
+pub const HTTP_TLS_ADDR: Variable = Variable {
+    name: "HTTP_TLS_ADDR",
+    flag: "http-tls-addr",
+    value_name: "HOST:PORT",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "Where it listens for HTTPS, beside HTTP_ADDR; port 0 takes a free one",
+};
+
+/// The certificate of the ports.
+pub const TLS_CERT_FILE: Variable = Variable {
+    name: "TLS_CERT_FILE",
+    flag: "tls-cert-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the certificate of both TLS ports, and those between it and its authority; \
+              read again when it changes",
+};
+
+/// Its key.
+pub const TLS_KEY_FILE: Variable = Variable {
+    name: "TLS_KEY_FILE",
+    flag: "tls-key-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with its key, without a passphrase; read again when it changes",
+};
+
+/// Who signs the certificates of clients.
+pub const TLS_CLIENT_CA_FILE: Variable = Variable {
+    name: "TLS_CLIENT_CA_FILE",
+    flag: "tls-client-ca-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the authorities that sign certificates of clients of both TLS ports; read \
+              again when it changes",
+};
+
+/// Whether clients need certificates.
+pub const TLS_CLIENT_AUTH: Variable = Variable {
+    name: "TLS_CLIENT_AUTH",
+    flag: "tls-client-auth",
+    value_name: "HOW",
+    default: DefaultValue::Words("`required` with TLS_CLIENT_CA_FILE, else `off`"),
+    bounds: None,
+    meaning: "Whether clients of both TLS ports need a certificate: `off`, `optional` (who shows one needs \
+              a trusted one) or `required`",
+};
+
+/// Whom to trust for the Redis.
+pub const REDIS_CA_FILE: Variable = Variable {
+    name: "REDIS_CA_FILE",
+    flag: "redis-ca-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("those of the system"),
+    bounds: None,
+    meaning: "PEM file with the authorities that sign the certificate of a `rediss://`, or with that certificate itself",
+};
+
+/// The certificate for the Redis.
+pub const REDIS_CERT_FILE: Variable = Variable {
+    name: "REDIS_CERT_FILE",
+    flag: "redis-cert-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with the certificate that a `rediss://` is shown",
+};
+
+/// The key for the Redis.
+pub const REDIS_KEY_FILE: Variable = Variable {
+    name: "REDIS_KEY_FILE",
+    flag: "redis-key-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "PEM file with its key, without a passphrase",
+};
+
+/// The token of the side port.
+pub const HTTP_TOKEN: Variable = Variable {
+    name: "HTTP_TOKEN",
+    flag: "http-token",
+    value_name: "TOKEN",
+    default: DefaultValue::Words("none: everybody"),
+    bounds: None,
+    meaning: "What HTTP clients have to show, as `Authorization: Bearer TOKEN` or as the password of any name",
 };
 
 /// Where embedded shards live.
@@ -162,6 +265,92 @@ pub const MAX_CLIENTS: Variable = Variable {
     default: DefaultValue::Value("10000"),
     bounds: Some(1..=1_000_000),
     meaning: "Redis clients connected at a time at most",
+};
+
+/// The password of the default user.
+pub const PASSWORD: Variable = Variable {
+    name: "PASSWORD",
+    flag: "password",
+    value_name: "TEXT",
+    default: DefaultValue::Words("none: Redis clients need none"),
+    bounds: None,
+    meaning: "The password that Redis clients give with AUTH, as `requirepass` of Redis",
+};
+
+/// Users with rights of their own.
+pub const USERS_FILE: Variable = Variable {
+    name: "USERS_FILE",
+    flag: "users-file",
+    value_name: "PATH",
+    default: DefaultValue::Words("none"),
+    bounds: None,
+    meaning: "File with the users, their passwords and rights, in the format of Redis' ACL file; \
+              ACL LOAD reads it again",
+};
+
+/// The value of [`LISTEN_WITHOUT_AUTHENTICATION`] that is understood.
+pub const ANYONE_CAN_CONNECT: &str = "i-know-that-anyone-can-connect";
+
+/// Listening for others than this machine, though anybody is let in.
+pub const LISTEN_WITHOUT_AUTHENTICATION: Variable = Variable {
+    name: "LISTEN_WITHOUT_AUTHENTICATION",
+    flag: "listen-without-authentication",
+    value_name: "WORDS",
+    default: DefaultValue::Words("no"),
+    bounds: None,
+    meaning: "`i-know-that-anyone-can-connect` has it listen beyond 127.0.0.1 on a port that asks for \
+              no password or token; otherwise that is refused at start",
+};
+
+/// Clients from which nothing comes.
+pub const CLIENT_IDLE_TIMEOUT: Variable = Variable {
+    name: "CLIENT_IDLE_TIMEOUT",
+    flag: "client-idle-timeout",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("0"),
+    bounds: Some(0..=31_536_000),
+    meaning: "Seconds after which a Redis client that sends nothing is disconnected, as `timeout` of Redis; 0 is never",
+};
+
+/// Clients that do not say who they are.
+pub const AUTHENTICATION_TIMEOUT: Variable = Variable {
+    name: "AUTHENTICATION_TIMEOUT",
+    flag: "authentication-timeout",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("60"),
+    bounds: Some(1..=86_400),
+    meaning: "Seconds that a Redis client has to give its password, if it needs one",
+};
+
+/// Replies and messages that wait for a client.
+pub const MAX_OUTPUT_BUFFER: Variable = Variable {
+    name: "MAX_OUTPUT_BUFFER",
+    flag: "max-output-buffer",
+    value_name: "BYTES",
+    default: DefaultValue::Value("33554432"),
+    bounds: Some(65_536..=1_073_741_824),
+    meaning: "Bytes that wait at most for a Redis client that reads slowly: of replies, after which nothing more \
+              is handled until it reads; of messages, after which it is disconnected",
+};
+
+/// The largest request.
+pub const MAX_REQUEST_SIZE: Variable = Variable {
+    name: "MAX_REQUEST_SIZE",
+    flag: "max-request-size",
+    value_name: "BYTES",
+    default: DefaultValue::Words("4 of the largest values, but at least 67108864"),
+    bounds: Some(1_024..=4_294_967_296),
+    meaning: "Bytes of all arguments of one command together; a larger one is refused with an error",
+};
+
+/// The longest transaction.
+pub const MAX_QUEUED_COMMANDS: Variable = Variable {
+    name: "MAX_QUEUED_COMMANDS",
+    flag: "max-queued-commands",
+    value_name: "N",
+    default: DefaultValue::Value("1000000"),
+    bounds: Some(1..=10_000_000),
+    meaning: "Commands between MULTI and EXEC at most, which may have 32 MiB besides",
 };
 
 /// Threads that serve Redis clients.
@@ -317,16 +506,34 @@ pub const VARIABLES: &[Variable] = &[
     HASH_TAGS,
     ATOMIC_MSET,
     REDIS_URL,
+    REDIS_CA_FILE,
+    REDIS_CERT_FILE,
+    REDIS_KEY_FILE,
     DB_POOL_MIN_SIZE,
     DB_POOL_MAX_SIZE,
     CACHE_TTL,
     CACHE_MEMORY,
     RESP_ADDR,
+    RESP_TLS_ADDR,
     HTTP_ADDR,
+    HTTP_TLS_ADDR,
+    HTTP_TOKEN,
+    TLS_CERT_FILE,
+    TLS_KEY_FILE,
+    TLS_CLIENT_CA_FILE,
+    TLS_CLIENT_AUTH,
     REUSE_PORT,
     DATA_DIR,
+    PASSWORD,
+    USERS_FILE,
+    LISTEN_WITHOUT_AUTHENTICATION,
     MAX_VALUE_SIZE,
+    MAX_REQUEST_SIZE,
+    MAX_QUEUED_COMMANDS,
+    MAX_OUTPUT_BUFFER,
     MAX_CLIENTS,
+    CLIENT_IDLE_TIMEOUT,
+    AUTHENTICATION_TIMEOUT,
     WORKER_THREADS,
     DB_CONNECT_TIMEOUT_MS,
     DB_POOL_WAIT_TIMEOUT_MS,
@@ -362,6 +569,14 @@ pub const SECRETS: &[Secret] = &[
     Secret {
         name: "REDIS_URL",
         stand_in: "memory:",
+    },
+    Secret {
+        name: "PASSWORD",
+        stand_in: "unreadable",
+    },
+    Secret {
+        name: "HTTP_TOKEN",
+        stand_in: "HTTP_TOKEN",
     },
 ];
 

@@ -105,7 +105,9 @@ impl WritePath {
         let left = Instant::now();
         for item in &mut batch {
             item.times.left = left;
-            drop(item.times.queue.take());
+            if let Some(queue) = item.times.queue.take() {
+                queue.end();
+            }
             let queued = left.saturating_duration_since(item.times.since);
             self.figures().queued.note_time(queued);
         }

@@ -5,12 +5,14 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Limits;
 use super::error::ApiError;
@@ -19,6 +21,11 @@ use super::text::{self, Encoding};
 /// What memory is reserved for a body on the word of its Content-Length alone, in bytes; more is
 /// reserved as it arrives.
 const MAX_RESERVED: usize = 64 * 1024;
+
+/// A body has so long to arrive, and a second more for so many bytes of it that have: who sends more slowly
+/// holds a place for nothing.
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
+const RATE_MIN: usize = 64 * 1024;
 
 /// Reads `body` up to `limit` bytes.
 ///
@@ -38,7 +45,14 @@ pub(super) async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Api
     }
     let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
     let mut received = 0_usize;
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    let began = Instant::now();
+    loop {
+        let due = began + ARRIVAL_MAX + Duration::from_secs((received / RATE_MIN) as u64);
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = tokio::time::timeout_at(due, frame).await;
+        let Some(frame) = frame.map_err(|_late| ApiError::too_slow())? else {
+            break;
+        };
         let frame = frame.map_err(|error| {
             ApiError::broken_request(format!("the body could not be read: {error}"))
         })?;

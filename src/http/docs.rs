@@ -9,11 +9,13 @@ use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, Uri};
 use axum::response::{Html, IntoResponse, Response};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{data, health, metrics, page, probes, stats};
+use super::{access, data, health, metrics, page, probes, stats};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,12 +26,56 @@ Whatever fails is answered with a status and `{\"detail\": …}`. A path that is
 described is 405, with what is allowed in `Allow`. HEAD is answered wherever GET is. Only a request that HTTP itself can't \
 take, like an address of more than 65,534 bytes (414), has an answer without a body."),
     paths(data::write, data::read, health::health, probes::live, probes::ready, stats::stats, metrics::metrics, page::page, page::live::events),
+    modifiers(&Access),
+    security((), ("bearer" = []), ("basic" = [])),
     tags(
         (name = "data", description = "Writing and reading"),
         (name = "operations", description = "For those who run it"),
     )
 )]
 struct Description;
+
+/// How one gets in, and what who does not is answered.
+struct Access;
+
+impl Modify for Access {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let components = description.components.get_or_insert_default();
+        let scheme = |scheme, meaning: &str| {
+            let builder = HttpBuilder::new().scheme(scheme).description(Some(meaning));
+            SecurityScheme::Http(builder.build())
+        };
+        components.add_security_scheme(
+            "bearer",
+            scheme(
+                HttpAuthScheme::Bearer,
+                "The token of HTTP_TOKEN, if that is set",
+            ),
+        );
+        components.add_security_scheme(
+            "basic",
+            scheme(
+                HttpAuthScheme::Basic,
+                "Any name, and the token as the password: for browsers",
+            ),
+        );
+        let answer = || {
+            let body = Content::new(Some(Ref::from_schema_name("ErrorAnswer")));
+            ResponseBuilder::new()
+                .description("The token is missing or wrong, where HTTP_TOKEN is set")
+                .content("application/json", body)
+        };
+        for (path, item) in &mut description.paths.paths {
+            if access::PUBLIC.contains(&path.as_str()) {
+                continue;
+            }
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                let responses = &mut operation.responses.responses;
+                responses.insert("401".to_owned(), answer().build().into());
+            }
+        }
+    }
+}
 
 /// The description of this port.
 pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {

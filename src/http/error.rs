@@ -63,6 +63,27 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// 401; who answers adds how to do better.
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// 403: a page of somebody else asks.
+    pub(super) fn from_elsewhere() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "a page of another origin may not write; send the token as Authorization: Bearer TOKEN",
+        )
+    }
+
+    /// 408: the body did not arrive in time.
+    pub(super) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time; send it faster",
+        )
+    }
+
     /// 422: the body arrived, and is not what it should be.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)

@@ -1,11 +1,12 @@
 //! `GET /health`: the state of the parts, for people and load balancers.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Anonymous;
 use super::{Api, ByShard};
 use crate::engine::Health;
 
@@ -49,9 +50,12 @@ pub(super) struct HealthAnswer {
     #[schema(example = "4-db-sharding")]
     layer: &'static str,
     /// One entry a shard.
-    #[schema(value_type = BTreeMap<String, Part>, example = json!({"shard_0": "healthy", "shard_1": "healthy"}))]
-    shards: ByShard<Part>,
-    cache: Part,
+    #[schema(value_type = Option<BTreeMap<String, Part>>, example = json!({"shard_0": "healthy", "shard_1": "healthy"}))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<ByShard<Part>>,
+    /// Absent, as all that follows and the shards, for who has no token where one is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Part>,
     /// Why shards are unhealthy; absent while all are healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, String>>, example = json!({"shard_1": "connection refused"}))]
@@ -71,8 +75,8 @@ impl From<Health> for HealthAnswer {
         Self {
             status,
             layer: "4-db-sharding",
-            shards,
-            cache: Part::new(health.cache_available),
+            shards: Some(shards),
+            cache: Some(Part::new(health.cache_available)),
             reasons: (down > 0).then_some(reasons),
         }
     }
@@ -99,8 +103,14 @@ impl<E> ByShard<Result<(), E>> {
         (status = 503, description = "Unhealthy: every shard is down", body = HealthAnswer),
     )
 )]
-pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<HealthAnswer>) {
-    let answer = HealthAnswer::from(api.engine.health());
+pub(super) async fn health(
+    State(api): State<Api>,
+    anonymous: Option<Extension<Anonymous>>,
+) -> (StatusCode, Json<HealthAnswer>) {
+    let mut answer = HealthAnswer::from(api.engine.health());
+    if anonymous.is_some() {
+        (answer.shards, answer.cache, answer.reasons) = (None, None, None);
+    }
     let status = match answer.status {
         Overall::Healthy | Overall::Degraded => StatusCode::OK,
         Overall::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,9 +1,11 @@
 //! The side port: the same data as JSON, and what people and monitors want to know of the proxy.
 //!
 //! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
-//! for Prometheus (in its text format, `exposition`), `page` for people who watch, `docs` for OpenAPI. `body` and `text` are the two ends of JSON: what comes
-//! in, and how bytes go out. Every failure becomes an answer in `error`.
+//! for Prometheus (in its text format, `exposition`), `page` for people who watch, `docs` for OpenAPI. `body` and `text` are the two
+//! ends of JSON: what comes in, and how bytes go out. `access` has who may come in. `serve` has the connections, with a limit for
+//! each wait. Every failure becomes an answer in `error`.
 
+mod access;
 mod body;
 mod data;
 mod docs;
@@ -12,12 +14,13 @@ mod exposition;
 mod health;
 mod metrics;
 mod page;
+mod patience;
 mod probes;
+mod serve;
 mod stats;
 mod text;
 mod write_request;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,18 +28,17 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use serde::ser::{Serialize, Serializer};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::routing::ShardId;
 
+pub use access::Token;
 use error::ApiError;
 use page::{Live, Page};
 
 pub use page::Facts;
+pub use serve::serve;
 
 /// The largest key and value that a write may carry, in bytes after decoding. The same as on the
 /// RESP port, so that what one port takes, the other takes too.
@@ -66,17 +68,18 @@ impl Limits {
 struct Api {
     engine: Arc<Engine>,
     limits: Limits,
+    token: Arc<Token>,
     page: Arc<Page>,
     live: Arc<Live>,
 }
 
 /// All paths of the side port.
-fn router(live: Arc<Live>, engine: Arc<Engine>, limits: Limits) -> Router {
-    let page = Arc::new(Page::new());
+fn router(engine: Arc<Engine>, limits: Limits, token: Arc<Token>, live: Arc<Live>) -> Router {
     let api = Api {
         engine,
         limits,
-        page,
+        token,
+        page: Arc::new(Page::new()),
         live,
     };
     Router::new()
@@ -96,36 +99,9 @@ fn router(live: Arc<Live>, engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/docs/{file}", get(docs::asset))
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(api.clone(), access::check))
         .layer(middleware::from_fn_with_state(api.clone(), count))
         .with_state(api)
-}
-
-/// Serves the side port until `stop`; then stops accepting, finishes the requests that have
-/// begun, and returns. How long that may take is the caller's decision.
-///
-/// # Errors
-///
-/// Those of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    limits: Limits,
-    facts: Facts,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    // From the runtime that made it to this one.
-    let listener = TcpListener::from_std(listener.into_std()?)?;
-    // An answer is one small write: Nagle's algorithm could only delay it.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set on an HTTP connection");
-        }
-    });
-    let live = Arc::new(Live::new(Arc::clone(&engine), facts, stop.clone()));
-    let router = router(Arc::clone(&live), engine, limits);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    let (served, ()) = tokio::join!(serving.into_future(), live.run());
-    served
 }
 
 /// Counts the requests that were answered, whatever the answer.

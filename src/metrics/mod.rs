@@ -88,8 +88,11 @@ counters! {
     cache_misses: "Keys read from a shard";
     connections: "RESP connections accepted";
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
+    authentication_failures: "Logins of RESP clients refused because of a wrong name or password";
+    commands_denied: "RESP commands refused because the client had not logged in, or its user lacks the right";
     protocol_errors: "RESP connections closed because of a broken frame";
     http_requests: "HTTP requests answered";
+    http_unauthorized: "HTTP requests with a wrong token";
     shard_read_batches: "Read statements sent to shards";
     shard_write_batches: "Write statements or transactions sent to shards";
     shard_writes: "Single writes in those batches";
@@ -99,6 +102,9 @@ counters! {
     view_changes: "Changes of a shard's view of the cache, by whichever proxy";
     outside_writes: "Rows changed past the proxies whose cache entries were removed";
     expired_rows_removed: "Rows deleted by the sweeper because they had expired";
+    tls_connections: "Connections accepted with TLS, on both ports";
+    tls_refused: "Connections to the ports with TLS that ended in the handshake";
+    tls_refused_plain: "Those of them that did not speak TLS";
 }
 
 /// The steps on the cache that come in batches, as labels.

@@ -31,6 +31,10 @@ const ARGS_MAX: i64 = 1024 * 1024;
 /// (`proto-max-bulk-len` of Redis).
 const BULK_MAX: i64 = 512 * 1024 * 1024;
 
+/// Most arguments, and the longest of them in bytes, of who has not said who it is, as in Redis.
+const UNKNOWN_ARGS_MAX: i64 = 10;
+const UNKNOWN_BULK_MAX: i64 = 16 * 1024;
+
 /// Bounds on a single request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -70,6 +74,8 @@ pub struct Scanner {
     size: usize,
     /// Set once the current frame is too large: its bytes are dropped as they come.
     too_large: Option<String>,
+    /// Whether the client has not said who it is.
+    is_unknown: bool,
 }
 
 impl Scanner {
@@ -83,7 +89,13 @@ impl Scanner {
             args: SmallVec::new(),
             size: 0,
             too_large: None,
+            is_unknown: false,
         }
+    }
+
+    /// Takes only small requests from now on, as from a client that has not said who it is; or all again.
+    pub fn restrict(&mut self, is_unknown: bool) {
+        self.is_unknown = is_unknown;
     }
 
     /// How many more bytes the argument being received needs at least; a hint for the buffer.
@@ -127,6 +139,9 @@ impl Scanner {
             return Ok(None);
         };
         match decimal(&buffer[1..line.end]) {
+            Some(count) if count > UNKNOWN_ARGS_MAX && self.is_unknown => {
+                Err(ProtocolError("unauthenticated multibulk length".into()))
+            }
             Some(count) if count <= ARGS_MAX => {
                 self.at = line.end + 2;
                 Ok(Some(count.max(0) as usize))
@@ -177,8 +192,11 @@ impl Scanner {
         }
         let length = decimal(&buffer[self.at + 1..line.end])
             .filter(|length| (0..=BULK_MAX).contains(length))
-            .ok_or_else(|| ProtocolError("invalid bulk length".into()))?
-            as usize;
+            .ok_or_else(|| ProtocolError("invalid bulk length".into()))?;
+        if length > UNKNOWN_BULK_MAX && self.is_unknown {
+            return Err(ProtocolError("unauthenticated bulk length".into()));
+        }
+        let length = length as usize;
         self.at = line.end + 2;
         self.bulk = Some(length);
         self.size = self.size.saturating_add(length);
@@ -204,7 +222,7 @@ impl Scanner {
             ))
         } else if self.size > request_max {
             Some(format!(
-                "ERR the request as a whole is over the limit of {request_max} bytes; it was skipped, send it in parts"
+                "ERR the request as a whole is over the limit of {request_max} bytes (MAX_REQUEST_SIZE); it was skipped, send it in parts"
             ))
         } else {
             None
@@ -383,6 +401,31 @@ mod tests {
                 assert_eq!(error.0, expected, "{}", input.escape_ascii());
             }
         }
+    }
+
+    #[test]
+    fn who_is_not_known_may_send_little() {
+        let argument = vec![b'x'; UNKNOWN_BULK_MAX as usize + 1];
+        let large = [b"*1\r\n$16385\r\n".as_slice(), &argument, b"\r\n"].concat();
+        let limits = Limits {
+            argument_max: 100_000,
+            request_max: 100_000,
+        };
+        let next = |input: &[u8], is_unknown| {
+            let mut scanner = Scanner::new(limits);
+            scanner.restrict(is_unknown);
+            scanner.next(&mut BytesMut::from(input)).map(drop)
+        };
+        let error = |text: &str| Err(ProtocolError(text.to_owned()));
+        assert_eq!(next(&large, false), Ok(()));
+        assert_eq!(next(&large, true), error("unauthenticated bulk length"));
+        assert_eq!(next(b"*1\r\n$16384\r\n", true), Ok(()));
+        assert_eq!(next(b"*10\r\n", true), Ok(()));
+        assert_eq!(
+            next(b"*11\r\n", true),
+            error("unauthenticated multibulk length")
+        );
+        assert_eq!(next(b"*11\r\n", false), Ok(()));
     }
 
     #[test]

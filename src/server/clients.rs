@@ -11,12 +11,15 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::mailbox::Mailbox;
+use crate::access::{DEFAULT_USER, User};
 use crate::command::control::{ChannelKind, ClientKind};
 use crate::resp::Version;
 
 /// The connected clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
+    /// Bytes of messages that may wait for each.
+    waiting_max: usize,
     last_id: AtomicU64,
     connected: Arc<Mutex<BTreeMap<u64, Arc<Client>>>>,
 }
@@ -36,6 +39,8 @@ pub(super) struct Client {
     active_millis: AtomicU64,
     speaks_resp3: AtomicBool,
     is_monitor: AtomicBool,
+    /// Whether it has said who it is, or need not.
+    is_known: AtomicBool,
     is_in_transaction: AtomicBool,
     no_evict: AtomicBool,
     /// How many channels, patterns and shard channels it is subscribed to.
@@ -50,6 +55,8 @@ pub(super) struct Described {
     pub(super) library_name: Bytes,
     pub(super) library_version: Bytes,
     pub(super) last_command: &'static str,
+    /// `None` is the default user.
+    pub(super) user: Option<Arc<User>>,
 }
 
 /// Takes the client off the list when its connection ends, however it ends.
@@ -69,6 +76,14 @@ impl Drop for Registration {
 }
 
 impl Clients {
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self {
+            waiting_max,
+            last_id: AtomicU64::new(0),
+            connected: Arc::default(),
+        }
+    }
+
     pub(super) fn register(
         &self,
         address: SocketAddr,
@@ -77,7 +92,7 @@ impl Clients {
     ) -> Registration {
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
-            mailbox: Mailbox::default(),
+            mailbox: Mailbox::new(self.waiting_max),
             stop,
             address,
             local,
@@ -85,6 +100,7 @@ impl Clients {
             active_millis: AtomicU64::new(0),
             speaks_resp3: AtomicBool::new(false),
             is_monitor: AtomicBool::new(false),
+            is_known: AtomicBool::new(true),
             is_in_transaction: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
@@ -139,6 +155,16 @@ impl Clients {
             client.kind() == ClientKind::Normal && !client.is_monitor() && client.idle() > longest
         };
         for client in self.filtered(is_idle) {
+            client.mailbox.end();
+        }
+    }
+
+    /// Ends connections that have not said for so long who they are.
+    pub(super) fn end_unknown(&self, longest: Duration) {
+        let is_late = |client: &Client| {
+            !client.is_known.load(Ordering::Relaxed) && client.connected.elapsed() > longest
+        };
+        for client in self.filtered(is_late) {
             client.mailbox.end();
         }
     }
@@ -201,6 +227,27 @@ impl Client {
         self.speaks_resp3.store(is_3, Ordering::Relaxed);
     }
 
+    /// Notes whose connection it is; whether it has said so.
+    pub(super) fn set_user(&self, user: &Arc<User>, is_known: bool) {
+        self.is_known.store(is_known, Ordering::Relaxed);
+        self.describe(|described| described.user = Some(Arc::clone(user)));
+    }
+
+    /// Whether it has said who it is, or need not.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is this user's.
+    pub(super) fn is_of(&self, name: &[u8]) -> bool {
+        self.describe(|described| user_name(described).as_bytes() == name)
+    }
+
+    /// Its user's name.
+    pub(super) fn user_name(&self) -> String {
+        self.describe(|described| user_name(described).to_owned())
+    }
+
     pub(super) fn note_transaction(&self, is_open: bool) {
         self.is_in_transaction.store(is_open, Ordering::Relaxed);
     }
@@ -261,7 +308,7 @@ impl Client {
         // Writing to a String does not fail.
         let _ = writeln!(
             line,
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.address,
             self.local,
@@ -273,10 +320,16 @@ impl Client {
             self.subscriptions(ChannelKind::Pattern),
             self.subscriptions(ChannelKind::Shard),
             described.last_command,
+            user_name(&described),
             self.version().number(),
             text(&described.library_name),
             text(&described.library_version),
         );
         line
     }
+}
+
+fn user_name(described: &Described) -> &str {
+    let user = described.user.as_deref();
+    user.map_or(DEFAULT_USER, User::name)
 }

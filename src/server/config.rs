@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Server, Settings};
+use super::mailbox::{LONG, LONG_PART};
+use super::{Server, Settings, acl_log};
 use crate::command::control::Config;
 use crate::command::glob;
 use crate::resp::Reply;
@@ -27,6 +28,17 @@ impl Default for Adjustable {
             slowlog_entries_max: AtomicI64::new(128),
             latency_millis: AtomicI64::new(0),
             timeout_seconds: AtomicI64::new(0),
+        }
+    }
+}
+
+impl Adjustable {
+    /// The defaults, but for this time of silence after which a connection is closed; 0 is never.
+    pub(super) fn with_timeout(timeout: Duration) -> Self {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            timeout_seconds: AtomicI64::new(seconds),
+            ..Self::default()
         }
     }
 }
@@ -101,11 +113,17 @@ pub(super) fn is_adjustable(name: &[u8]) -> bool {
 fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
     vec![
+        ("acllog-max-len", acl_log::ENTRIES_MAX.to_string()),
         ("appendfsync", text("always")),
         ("appendonly", text("yes")),
         (
             "client-output-buffer-limit",
-            text("normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60"),
+            format!(
+                "normal 0 0 0 slave 0 0 0 pubsub {} {} {}",
+                settings.output_max,
+                settings.output_max / LONG_PART,
+                LONG.as_secs()
+            ),
         ),
         ("cluster-enabled", text("no")),
         ("databases", text("1")),
@@ -121,6 +139,7 @@ fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
         ("port", settings.port.to_string()),
         ("proto-max-bulk-len", settings.value_max.to_string()),
         ("replicaof", text("")),
+        // Secrets are not shown, also not whether there are any.
         ("requirepass", text("")),
         ("save", text("")),
         ("slaveof", text("")),
@@ -146,6 +165,11 @@ impl Server {
     fn config_get(&self, patterns: &[Bytes]) -> Reply {
         let adjustable = self.config.parameters();
         let mut all = fixed(&self.settings);
+        let users_file = self.access.source().users_file;
+        all.push((
+            "aclfile",
+            users_file.map_or_else(String::new, |path| path.display().to_string()),
+        ));
         all.extend(adjustable.iter().map(|parameter| {
             (
                 parameter.name,
@@ -174,9 +198,10 @@ impl Server {
         for (position, (name, _)) in pairs.iter().enumerate() {
             let Some(parameter) = parameters.iter().find(|known| is(name, known.name)) else {
                 let shown = String::from_utf8_lossy(name);
-                let is_fixed = fixed(&self.settings)
-                    .iter()
-                    .any(|(known, _)| is(name, known));
+                let is_fixed = is(name, "aclfile")
+                    || fixed(&self.settings)
+                        .iter()
+                        .any(|(known, _)| is(name, known));
                 return Err(if is_fixed {
                     failed(&shown, "can't set immutable config")
                 } else {

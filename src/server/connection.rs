@@ -6,7 +6,7 @@
 //!
 //! All whole requests of the buffer are handled together, and their replies leave in one write.
 //! While replies wait for a slow reader, requests are still read, since many clients send a whole
-//! pipeline before they read; once [`OUT_MAX`] bytes wait, nothing more is read or handled until the
+//! pipeline before they read; once `MAX_OUTPUT_BUFFER` bytes wait, nothing more is read or handled until the
 //! client takes some.
 
 use std::future::{Future, poll_fn};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::clients::Registration;
-use super::dispatch::{self, OUT_MAX, Output, Request};
+use super::dispatch::{self, Output, Request};
 use super::mailbox::Ended;
 use super::segment::Segment;
 use super::session::Session;
@@ -83,11 +83,12 @@ enum Next {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     pub(super) fn new(server: &'a Server, stream: S, registration: Registration) -> Self {
+        let session = Session::new(server.admission_of_new(&registration.client));
         Self {
             server,
             stream,
             registration,
-            session: Session::default(),
+            session,
             scanner: Scanner::new(server.settings.limits),
             input: BytesMut::new(),
             room: ROOM_MIN,
@@ -125,7 +126,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Handles the whole requests of the in buffer, up to [`REQUESTS_MAX`].
     async fn handle(&mut self) -> io::Result<Next> {
         let requests = &mut self.requests;
-        while self.broken.is_none() && requests.len() < REQUESTS_MAX {
+        // What follows a login may be larger than what comes before it.
+        let is_known = self.session.admission.is_known();
+        let requests_max = if is_known { REQUESTS_MAX } else { 1 };
+        self.scanner.restrict(!is_known);
+        while self.broken.is_none() && requests.len() < requests_max {
             match self.scanner.next(&mut self.input) {
                 Ok(Some(Scanned::Request(args))) => requests.push(Request::Words(args)),
                 Ok(Some(Scanned::TooLarge(text))) => requests.push(Request::Refused(text)),
@@ -133,7 +138,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Err(error) => self.broken = Some(error),
             }
         }
-        let is_full = requests.len() == REQUESTS_MAX;
+        let is_full = requests.len() >= requests_max;
         let admitted = self.server.pause.admitted(requests);
         let is_paused = admitted < requests.len();
         let go_on = self.execute(admitted).await?;
@@ -170,6 +175,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             Some(Request::Refused(_)) => None,
             None => return Ok(true),
         };
+        let admission = &mut self.session.admission;
+        if server.access.generation() != admission.generation()
+            && !server.admit_again(client, admission)
+        {
+            return Err(Ended.into());
+        }
         let began = client.touch(last.map_or("", |at| COMMANDS[at].name));
         self.worker.commands.add_alone(count as u64);
         let samples = self.worker.sampler.draw(count, began);
@@ -185,6 +196,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             began,
             worker: self.worker,
             metrics: server.engine.metrics(),
+            max: server.settings.output_max,
         };
         let (session, segment) = (&mut self.session, &mut self.segment);
         session.spans = Spans::default();
@@ -195,7 +207,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         statistics::note(self.worker, requests, last, took);
         server.note_slow(client, requests, took, self.session.spans);
         if server.monitors.is_anybody_there() {
-            server.monitors.show(client, requests);
+            server
+                .monitors
+                .show(client, &self.session.admission, requests);
         }
         client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
@@ -216,7 +230,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if let Some(pause) = &mut pause {
                 return pause.as_mut().poll(context).map(|()| Ok(false));
             }
-            if self.output.len() >= OUT_MAX {
+            if self.output.len() >= server.settings.output_max {
                 return Poll::Pending;
             }
             if next == Next::Handle {
@@ -259,12 +273,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let before = self.output.len();
-        if before == 0 {
-            return Ok(());
-        }
         buffers::poll_flush(&mut self.stream, context, &mut self.output)?;
         let written = before - self.output.len();
-        self.worker.output_bytes.add_alone(written as u64);
+        if written > 0 {
+            self.worker.output_bytes.add_alone(written as u64);
+        }
         Ok(())
     }
 

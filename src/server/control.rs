@@ -9,10 +9,11 @@ use tokio::io::AsyncWrite;
 use super::clients::Client;
 use super::dispatch::Output;
 use super::pubsub::{KINDS, PubSub};
-use super::session::{Session, authenticate};
-use super::{Server, acl, info, introspect, memory, slowlog, spec_of};
+use super::session::Session;
+use super::{Server, info, introspect, memory, slowlog, spec_of};
 use crate::command::Control;
 use crate::command::control::{ChannelKind, Subscription};
+use crate::command::subcommands::is_container;
 use crate::metrics::process::unix_time;
 use crate::resp::{Reply, Version};
 
@@ -36,15 +37,24 @@ impl Server {
                 session.is_closing = true;
                 Reply::OK
             }
-            Control::Hello(hello) => session.hello(client, hello),
+            Control::Hello(hello) => {
+                let credentials = hello.auth.as_ref();
+                match self.log_in(client, session, credentials, "HELLO").await {
+                    Ok(()) => session.hello(client, hello),
+                    Err(refusal) => refusal,
+                }
+            }
             Control::Auth(credentials) => {
-                authenticate(&credentials).map_or_else(|refusal| refusal, |()| Reply::OK)
+                let logged_in = self.log_in(client, session, Some(&credentials), "AUTH");
+                logged_in
+                    .await
+                    .map_or_else(|refusal| refusal, |()| Reply::OK)
             }
             Control::Reset => {
                 self.channels.leave(client).await;
                 self.monitors.remove(client);
                 client.set_monitor(false);
-                session.reset(client)
+                session.reset(self, client)
             }
             Control::Client(subcommand) => session.client(self, client, subcommand),
             Control::Introspect(subcommand) => introspect::command(subcommand),
@@ -72,7 +82,7 @@ impl Server {
             }
             Control::Latency(subcommand) => self.latency(subcommand),
             Control::Memory(subcommand) => memory::memory(self, subcommand).await,
-            Control::Acl(subcommand) => acl::acl(subcommand),
+            Control::Acl(subcommand) => self.acl(client, session, subcommand).await,
             Control::ModuleList => Reply::Array(Vec::new()),
             Control::Publish {
                 kind,
@@ -218,25 +228,6 @@ fn full_name(name: &str, words: &[Bytes]) -> String {
         }
         None => name.to_owned(),
     }
-}
-
-/// Whether a command has subcommands.
-pub(super) fn is_container(name: &str) -> bool {
-    matches!(
-        name,
-        "acl"
-            | "client"
-            | "cluster"
-            | "command"
-            | "config"
-            | "latency"
-            | "memory"
-            | "module"
-            | "object"
-            | "proxy"
-            | "pubsub"
-            | "slowlog"
-    )
 }
 
 /// Whether a connection is one for messages alone, which RESP2 can't tell from replies.

@@ -15,7 +15,6 @@ use tokio_util::io::poll_write_buf;
 
 use super::Server;
 use super::clients::Client;
-use super::control::refusal;
 use super::mailbox::{Ended, Mailbox};
 use super::segment::Segment;
 use super::session::{Session, help};
@@ -24,9 +23,6 @@ use crate::command::{Command, Control, Rejection, Transaction};
 use crate::metrics::{Metrics, Samples, Worker};
 use crate::resp::{Args, Reply};
 use crate::shard::KEY_MAX;
-
-/// Replies that may wait for a slow reader, in bytes. Nothing more is handled until it reads.
-pub(super) const OUT_MAX: usize = 32 * 1024 * 1024;
 
 /// What the scanner found.
 pub(super) enum Request {
@@ -69,18 +65,20 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
         let own = session.transaction.own(words);
         let words = own.as_ref().unwrap_or(words);
         let value_max = server.settings.value_max;
-        let refusal = match session.is_restricted {
-            true => refusal(client, words),
-            false => None,
-        };
-        let command = match refusal {
-            Some(text) => Err(Rejection::early(text)),
-            None => Command::parse(words, value_max)
-                .and_then(|command| within_limits(command, value_max)),
-        };
+        let mut command =
+            Command::parse(words, value_max).and_then(|command| within_limits(command, value_max));
+        if !session.is_free() {
+            command = server.admitted(client, session, words, command);
+        }
         if session.transaction.takes(&command) && !is_exec(words) {
             let bytes = words.iter().map(Bytes::len).sum();
-            segment.push(session.transaction.queue(command, words.len(), bytes));
+            let kept = server.keeps_words().then(|| words.clone());
+            let max = server.settings.queued_max;
+            segment.push(
+                session
+                    .transaction
+                    .queue(command, words.len(), bytes, kept, max),
+            );
             continue;
         }
         let command = match command {
@@ -111,7 +109,10 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                     segment.finish(server, session, out).await?;
                 }
             }
-            Command::Transaction(Transaction::Begin) => segment.push(session.transaction.begin()),
+            Command::Transaction(Transaction::Begin) => {
+                let generation = session.admission.generation();
+                segment.push(session.transaction.begin(generation));
+            }
             Command::Transaction(Transaction::Discard) => {
                 segment.push(session.transaction.discard());
             }
@@ -123,7 +124,7 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 let reply = server.watch(session, &keys).await;
                 out.push(&reply, session).await?;
             }
-            Command::Transaction(Transaction::Execute) => match session.transaction.execute() {
+            Command::Transaction(Transaction::Execute) => match server.execution(client, session) {
                 Err(reply) => segment.push(reply),
                 Ok(execution) if execution.is_of_one_shard(&server.engine) => {
                     if segment.has_read_keys_of(&execution) {
@@ -209,6 +210,8 @@ pub(super) struct Output<'a, S> {
     pub(super) began: Instant,
     pub(super) worker: &'a Worker,
     pub(super) metrics: &'a Metrics,
+    /// Bytes of replies that may wait for a slow reader. Nothing more is handled until it reads.
+    pub(super) max: usize,
 }
 
 impl<S: AsyncWrite + Unpin> Output<'_, S> {
@@ -263,7 +266,7 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
 
     /// Waits for the client to read while too much waits for it.
     async fn make_room(&mut self) -> io::Result<()> {
-        while self.buffer.len() >= OUT_MAX {
+        while self.buffer.len() >= self.max {
             let written = poll_fn(|context| {
                 self.mailbox.register(context.waker());
                 if self.mailbox.has_ended() {

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 
-use super::control::is_container;
 use super::spec_of;
 use crate::command::Command;
+use crate::command::categories::categories;
 use crate::command::control::{CommandFilter, Introspect};
 use crate::command::glob;
+use crate::command::keyed::{self, key_flags, with_key};
+use crate::command::subcommands::is_container;
 use crate::command::syntax::arguments;
 use crate::command::table::{COMMANDS, Spec, find};
 use crate::resp::Reply;
@@ -81,13 +83,7 @@ fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<PlacedKey>), Reply> {
     if is_container(spec.name) && !has_subcommand(words) {
         return error("Invalid command specified");
     }
-    let (first, last, step) = match with_key(words) {
-        Some(_) => (2, 2, 1),
-        // Shard channels, which are where keys are, but no keys.
-        None if spec.group == "pubsub" => (0, 0, 0),
-        None => spec.keys,
-    };
-    if first == 0 {
+    if keyed::key_range(spec, words).is_none() {
         return error("The command has no key arguments");
     }
     let is_accepted = match with_key(words) {
@@ -97,16 +93,7 @@ fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<PlacedKey>), Reply> {
     if !is_accepted {
         return error("Invalid number of arguments specified for command");
     }
-    let last = if last < 0 {
-        words.len() as i32 + last
-    } else {
-        last
-    };
-    let positions = (first..=last).step_by(step.max(1).unsigned_abs() as usize);
-    let keys = positions.filter_map(|position| {
-        let position = usize::try_from(position).ok()?;
-        Some((position, words.get(position)?.clone()))
-    });
+    let keys = keyed::keys(spec, words).map(|(position, key)| (position, key.clone()));
     Ok((spec, keys.collect()))
 }
 
@@ -115,78 +102,6 @@ fn has_subcommand(words: &[Bytes]) -> bool {
     match Command::parse(words, 0) {
         Ok(_) => true,
         Err(rejection) => !rejection.text.starts_with("ERR unknown subcommand '"),
-    }
-}
-
-/// Subcommands that have a key behind them; and whether there may be more.
-fn with_key(words: &[Bytes]) -> Option<bool> {
-    const NAMES: &[(&str, &str, bool)] = &[
-        ("memory", "usage", true),
-        ("object", "encoding", false),
-        ("object", "freq", false),
-        ("object", "idletime", false),
-        ("object", "refcount", false),
-        ("proxy", "shard", false),
-    ];
-    let [container, subcommand, ..] = words else {
-        return None;
-    };
-    NAMES.iter().find_map(|(first, second, takes_more)| {
-        let is_it = container.eq_ignore_ascii_case(first.as_bytes())
-            && subcommand.eq_ignore_ascii_case(second.as_bytes());
-        is_it.then_some(*takes_more)
-    })
-}
-
-/// Whether BITFIELD only reads. As Redis, which looks no further than the first mistake.
-fn only_gets(words: &[Bytes]) -> bool {
-    let mut rest = words.get(2..).unwrap_or_default();
-    loop {
-        let is = |word: &Bytes, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        rest = match rest {
-            [] => return true,
-            [name, _, _, rest @ ..] if is(name, "get") => rest,
-            [name, _, rest @ ..] if is(name, "overflow") => rest,
-            _ => return false,
-        };
-    }
-}
-
-/// What a command does with the key at a position, in Redis' words.
-fn key_flags(spec: &Spec, position: usize, words: &[Bytes]) -> &'static [&'static str] {
-    const READ: &[&str] = &["RO", "access"];
-    const LOOK: &[&str] = &["RO"];
-    const STORE: &[&str] = &["OW", "update"];
-    const CHANGE: &[&str] = &["RW", "access", "update"];
-    const TOUCH: &[&str] = &["RW", "update"];
-    const REMOVE: &[&str] = &["RM", "delete"];
-    let is_first = position == usize::try_from(spec.keys.0).unwrap_or(1);
-    let has_get = || {
-        words
-            .iter()
-            .skip(3)
-            .any(|word| word.eq_ignore_ascii_case(b"get"))
-    };
-    match spec.name {
-        "set" if has_get() => CHANGE,
-        "bitfield" if only_gets(words) => READ,
-        "set" | "mset" | "setex" | "psetex" => STORE,
-        "setnx" | "msetnx" => &["OW", "insert"],
-        "del" | "unlink" => REMOVE,
-        "getdel" => &["RW", "access", "delete"],
-        "rename" | "renamenx" if is_first => &["RW", "access", "delete"],
-        "rename" => STORE,
-        "renamenx" => &["OW", "insert"],
-        "copy" if is_first => READ,
-        "bitop" if !is_first => READ,
-        "copy" | "bitop" => STORE,
-        "append" => &["RW", "insert"],
-        "exists" | "ttl" | "pttl" | "expiretime" | "pexpiretime" | "type" | "touch" | "strlen"
-        | "object" | "memory" | "proxy" | "watch" => LOOK,
-        "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "setrange" => TOUCH,
-        _ if spec.flags.contains(&"write") => CHANGE,
-        _ if spec.flags.contains(&"readonly") => READ,
-        _ => &["not_key"],
     }
 }
 
@@ -206,39 +121,6 @@ fn described(spec: &Spec) -> Reply {
         Reply::Set(Vec::new()),
         Reply::Set(Vec::new()),
     ])
-}
-
-/// The ACL categories, which follow from flags and group, in Redis' order.
-pub(super) fn categories(spec: &Spec) -> Vec<&'static str> {
-    let has = |flag| spec.flags.contains(&flag);
-    let is_of = |group| spec.group == group;
-    let is = |names: &[&str]| names.contains(&spec.name);
-    let is_container = is_container(spec.name) && spec.name != "command";
-    let is_admin = has("admin") || is(&["role", "lastsave"]);
-    let is_on_keys =
-        (is_of("generic") && !is(&["object", "wait"])) || is(&["dbsize", "flushall", "flushdb"]);
-    let is_on_connection =
-        (is_of("connection") && !is_container) || is(&["readonly", "readwrite", "wait", "command"]);
-    [
-        (is_on_keys, "@keyspace"),
-        (has("readonly"), "@read"),
-        (has("write"), "@write"),
-        (is_of("string"), "@string"),
-        (is_of("bitmap"), "@bitmap"),
-        (is_of("pubsub") && !is_container, "@pubsub"),
-        (is_admin, "@admin"),
-        (has("fast"), "@fast"),
-        (!has("fast"), "@slow"),
-        (
-            is_admin || is(&["info", "keys", "flushall", "flushdb"]),
-            "@dangerous",
-        ),
-        (is_on_connection, "@connection"),
-        (is_of("transactions"), "@transaction"),
-    ]
-    .into_iter()
-    .filter_map(|(is_in, category)| is_in.then_some(category))
-    .collect()
 }
 
 fn documented(spec: &Spec) -> (Reply, Reply) {

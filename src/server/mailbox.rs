@@ -11,16 +11,15 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-/// Bytes that may wait for a client.
-const WAITING_MAX: usize = 32 * 1024 * 1024;
-
-/// Bytes that may wait for a client for longer than [`LONG`].
-const WAITING_LONG_MAX: usize = 8 * 1024 * 1024;
-const LONG: Duration = Duration::from_secs(60);
+/// This part of the bytes that may wait for a client may do so for longer than [`LONG`].
+pub(super) const LONG_PART: usize = 4;
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// Takes no memory of its own before something is posted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mailbox {
+    /// Bytes that may wait for the client.
+    waiting_max: usize,
     /// Whether there is something to look at: the connection looks at this at each turn.
     has_news: AtomicBool,
     content: Mutex<Content>,
@@ -30,7 +29,7 @@ pub(super) struct Mailbox {
 struct Content {
     /// Whole frames.
     waiting: BytesMut,
-    /// Since when more than [`WAITING_LONG_MAX`] waits.
+    /// Since when more waits than may for long.
     long_since: Option<Instant>,
     has_ended: bool,
     waker: Option<Waker>,
@@ -50,6 +49,15 @@ impl From<Ended> for std::io::Error {
 }
 
 impl Mailbox {
+    /// An empty one, for so many bytes.
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self {
+            waiting_max,
+            has_news: AtomicBool::new(false),
+            content: Mutex::default(),
+        }
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,14 +71,15 @@ impl Mailbox {
         content.waiting.extend_from_slice(frames);
         let now = Instant::now();
         let waiting = content.waiting.len();
-        if waiting <= WAITING_LONG_MAX {
+        let long_max = self.waiting_max / LONG_PART;
+        if waiting <= long_max {
             content.long_since = None;
         }
-        let long_since = match waiting > WAITING_LONG_MAX {
+        let long_since = match waiting > long_max {
             true => *content.long_since.get_or_insert(now),
             false => now,
         };
-        if waiting > WAITING_MAX || now.duration_since(long_since) > LONG {
+        if waiting > self.waiting_max || now.duration_since(long_since) > LONG {
             content.end();
         }
         self.announce(content);
@@ -143,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_posted_is_taken_once() {
-        let mailbox = Mailbox::default();
+        let mailbox = Mailbox::new(1024);
         assert!(!mailbox.has_news());
         mailbox.post(b"one");
         mailbox.post(b"two");
@@ -156,16 +165,16 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_cut_off() {
-        let mailbox = Mailbox::default();
-        let mebibyte = vec![0; 1024 * 1024];
-        for _ in 0..32 {
-            mailbox.post(&mebibyte);
+        let mailbox = Mailbox::new(4096);
+        let kibibyte = vec![0; 1024];
+        for _ in 0..4 {
+            mailbox.post(&kibibyte);
         }
         assert!(!mailbox.has_ended());
         mailbox.post(b"x");
         assert!(mailbox.has_ended());
         assert_eq!(mailbox.take(&mut BytesMut::new()), Err(Ended));
-        mailbox.post(&mebibyte);
+        mailbox.post(&kibibyte);
         assert!(mailbox.content().waiting.is_empty(), "nothing is kept");
     }
 }

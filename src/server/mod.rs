@@ -1,6 +1,8 @@
 //! The RESP port: listener, connections, and what commands answer.
 
 mod acl;
+mod acl_log;
+mod admission;
 mod answer;
 mod clients;
 mod config;
@@ -34,18 +36,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Metrics, Spans};
 use crate::resp::Limits;
 use crate::shutdown::Stopping;
+use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
+use acl_log::AclLog;
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -70,6 +76,9 @@ pub struct Server {
     channels: Arc<PubSub>,
     latencies: LatencyMonitor,
     statistics: Statistics,
+    access: Access,
+    throttle: Throttle,
+    acl_log: AclLog,
 }
 
 /// Bounds and facts of the RESP port.
@@ -83,7 +92,15 @@ pub struct Settings {
     pub atomic_mset: bool,
     /// Most connections at a time.
     pub clients_max: usize,
-    /// The port that INFO shows.
+    /// Bytes of replies that wait for a slow reader, and of messages.
+    pub output_max: usize,
+    /// Commands between MULTI and EXEC.
+    pub queued_max: usize,
+    /// A connection on which nothing comes for so long is closed; 0 is never. CONFIG SET changes it.
+    pub idle_timeout: Duration,
+    /// How long a connection has to say who it is, if it must.
+    pub authentication_timeout: Duration,
+    /// The port that INFO shows: as in Redis, that in the clear if there is one.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
     pub backend: String,
@@ -93,6 +110,9 @@ pub struct Settings {
 /// again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// What a client is told that speaks in the clear to the port with TLS.
+const FOR_PLAIN: &[u8] = b"-ERR this port speaks TLS only\r\n";
+
 /// A client that said nothing for so long is let go while the server drains: it has got its answers, and
 /// is not likely to ask just now.
 const QUIET: Duration = Duration::from_secs(1);
@@ -101,15 +121,18 @@ const QUIET: Duration = Duration::from_secs(1);
 const DRAIN_TURN: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// A server that is not listening yet.
-    pub fn new(engine: Arc<Engine>, settings: Settings, workers: Workers) -> Self {
+    /// A server that is not listening yet, and lets in the users of `access`.
+    pub fn new(engine: Arc<Engine>, settings: Settings, access: Access, workers: Workers) -> Self {
         let clients_max = settings.clients_max as u64;
         engine.metrics().clients_max.set(clients_max);
         Self {
-            settings,
-            clients: Clients::default(),
+            clients: Clients::new(settings.output_max),
             identity: Identity::new(),
-            config: Adjustable::default(),
+            config: Adjustable::with_timeout(settings.idle_timeout),
+            access,
+            throttle: Throttle::default(),
+            acl_log: AclLog::default(),
+            settings,
             pause: Pause::default(),
             monitors: Monitors::default(),
             channels: Arc::new(PubSub::new(Arc::clone(engine.cache()))),
@@ -122,13 +145,13 @@ impl Server {
 
     /// Accepts connections until the drain begins, and serves them until they leave, or the stop
     /// begins and all of them have answered what they had read.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stopping: Stopping) {
+    pub async fn run(self: Arc<Self>, doors: Doors, stopping: Stopping) {
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.settings.clients_max));
-        let admit = |(stream, address): (TcpStream, SocketAddr)| {
+        let admit = |(knock, address): (Knock, SocketAddr)| {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.engine.metrics().connections_rejected.add(1);
-                connections.spawn(turn_away(stream));
+                connections.spawn(turn_away(knock));
                 return;
             };
             let server = Arc::clone(&self);
@@ -136,7 +159,7 @@ impl Server {
             let stop = stopping.part();
             let serving = async move {
                 let _place = place;
-                if let Err(error) = server.serve(stream, address, stop).await {
+                if let Err(error) = server.serve(knock, address, stop).await {
                     tracing::debug!(client = %address, %error, "connection ended");
                 }
             };
@@ -148,7 +171,7 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut draining => break,
-                accepted = listener.accept() => match accepted {
+                accepted = doors.accept() => match accepted {
                     Ok(accepted) => admit(accepted),
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
@@ -158,7 +181,7 @@ impl Server {
                 _ = second.tick() => self.each_second(),
             }
         }
-        for accepted in accept_rest(listener) {
+        for accepted in doors.rest() {
             admit(accepted);
         }
         connections.close();
@@ -184,6 +207,11 @@ impl Server {
         if let Some(longest) = self.config.timeout() {
             self.clients.end_idle(longest);
         }
+        if self.access.current().0.let_anybody_in() {
+            return;
+        }
+        self.clients
+            .end_unknown(self.settings.authentication_timeout);
     }
 
     /// Notes requests that took long, if that is what they did.
@@ -201,15 +229,52 @@ impl Server {
 
     async fn serve(
         &self,
-        stream: TcpStream,
+        knock: Knock,
         address: SocketAddr,
-        stop: tokio_util::sync::CancellationToken,
+        stop: CancellationToken,
     ) -> io::Result<()> {
         // From the runtime of the listener to this one.
-        let stream = TcpStream::from_std(stream.into_std()?)?;
-        stream.set_nodelay(true)?;
+        let knock = knock.moved_here()?;
+        knock.stream().set_nodelay(true)?;
+        let local = knock.stream().local_addr()?;
+        match knock {
+            Knock::Plain(stream) => self.converse(stream, address, local, stop).await,
+            // Of its own memory: what TLS needs is several times a connection in the clear.
+            Knock::Tls(stream, tls) => {
+                Box::pin(async move {
+                    let accepted = tokio::select! {
+                        accepted = tls.accept(stream, FOR_PLAIN) => accepted,
+                        () = stop.cancelled() => return Ok(()),
+                    };
+                    let metrics = self.engine.metrics();
+                    match accepted {
+                        Ok(stream) => {
+                            metrics.tls_connections.add(1);
+                            self.converse(stream, address, local, stop).await
+                        }
+                        Err(reason) => {
+                            tls.note_refused(address, &reason);
+                            metrics.tls_refused.add(1);
+                            if let Refused::Plain = reason {
+                                metrics.tls_refused_plain.add(1);
+                            }
+                            Ok(())
+                        }
+                    }
+                })
+                .await
+            }
+        }
+    }
+
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        address: SocketAddr,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         self.engine.metrics().connections.add(1);
-        let local = stream.local_addr()?;
         let _connected = Connected::new(self.engine.metrics());
         let registration = self.clients.register(address, local, stop.clone());
         let client = Arc::clone(&registration.client);
@@ -242,23 +307,9 @@ fn spec_of(words: &[Bytes]) -> Option<&'static Spec> {
     words.first().and_then(|name| table::find(name))
 }
 
-/// What connected before the listener closes: closing would reset those connections.
-fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
-    // The queue itself is asked, not what is known of it.
-    let Ok(listener) = listener.into_std() else {
-        return Vec::new();
-    };
-    let mut accepted = Vec::new();
-    while let Ok((stream, address)) = listener.accept() {
-        let stream = stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream));
-        accepted.extend(stream.map(|stream| (stream, address)));
-    }
-    accepted
-}
-
-async fn turn_away(stream: TcpStream) {
+async fn turn_away(knock: Knock) {
+    // Who waits for a handshake could not read it.
+    let Knock::Plain(stream) = knock else { return };
     let _ = stream.writable().await;
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
 }

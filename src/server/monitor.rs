@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::admission::Admission;
 use super::clients::Client;
 use super::control::refusal;
 use super::dispatch::Request;
@@ -71,12 +72,13 @@ impl Monitors {
     }
 
     /// Shows them what `client` has sent.
-    pub(super) fn show(&self, client: &Client, requests: &[Request]) {
+    pub(super) fn show(&self, client: &Client, admission: &Admission, requests: &[Request]) {
         let mut lines = String::new();
         for request in requests {
             if let Request::Words(words) = request
                 && is_shown(words)
                 && refusal(client, words).is_none()
+                && !admission.forbids(words)
             {
                 write_line(&mut lines, client.address(), words);
             }

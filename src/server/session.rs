@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 
 use super::Server;
+use super::admission::Admission;
 use super::clients::Client as Connected;
 use super::transaction::Transaction;
-use crate::command::control::{Client, ClientFilter, Credentials, Hello, KillFilter, ReplyMode};
+use crate::command::control::{Client, ClientFilter, Hello, KillFilter, ReplyMode};
 use crate::metrics::Spans;
 use crate::resp::{Reply, Version};
 
@@ -16,8 +17,10 @@ use crate::resp::{Reply, Version};
 pub(super) const REDIS_VERSION: &str = "7.0.15";
 
 /// The state of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Session {
+    /// Whose it is.
+    pub(super) admission: Admission,
     pub(super) version: Version,
     pub(super) transaction: Transaction,
     pub(super) replies: Replies,
@@ -61,13 +64,24 @@ impl Replies {
 }
 
 impl Session {
-    /// HELLO: chooses the protocol and tells who answers.
+    /// That of a connection which has sent nothing yet.
+    pub(super) fn new(admission: Admission) -> Self {
+        Self {
+            admission,
+            version: Version::default(),
+            transaction: Transaction::default(),
+            replies: Replies::default(),
+            is_restricted: false,
+            is_closing: false,
+            spans: Spans::default(),
+        }
+    }
+
+    /// HELLO, after its AUTH: chooses the protocol and tells who answers.
     /// <https://redis.io/docs/latest/commands/hello/>
     pub(super) fn hello(&mut self, client: &Connected, hello: Hello) -> Reply {
-        if let Some(credentials) = hello.auth
-            && let Err(refusal) = authenticate(&credentials)
-        {
-            return refusal;
+        if !self.admission.is_known() {
+            return Reply::Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".into());
         }
         match hello.version {
             Some(3) => self.version = Version::Resp3,
@@ -90,8 +104,8 @@ impl Session {
     }
 
     /// RESET: as if the client had just connected.
-    pub(super) fn reset(&mut self, client: &Connected) -> Reply {
-        *self = Session::default();
+    pub(super) fn reset(&mut self, server: &Server, client: &Connected) -> Reply {
+        *self = Session::new(server.admission_of_new(client));
         client.set_version(self.version);
         client.set_no_evict(false);
         client.describe(|described| described.name = Bytes::new());
@@ -135,7 +149,10 @@ impl Session {
                     _ => Reply::OK,
                 }
             }
-            Client::Kill(filter) => Reply::Integer(self.kill(server, client, &filter) as i64),
+            Client::Kill(filter) => match server.unknown_user(&filter) {
+                Some(name) => Reply::Error(format!("ERR No such user '{name}'")),
+                None => Reply::Integer(self.kill(server, client, &filter) as i64),
+            },
             Client::Pause {
                 millis,
                 writes_only,
@@ -176,6 +193,7 @@ impl Session {
             (filter.with_me || other.id != client.id)
                 && filter.id.is_none_or(|id| id == other.id)
                 && filter.kind.is_none_or(|kind| kind == other.kind())
+                && filter.user.as_ref().is_none_or(|name| other.is_of(name))
                 && is(&filter.address, other.address())
                 && is(&filter.local_address, other.local_address())
         };
@@ -188,19 +206,6 @@ impl Session {
             }
         }
         meant.len()
-    }
-}
-
-/// AUTH. There is one user, `default`, and no password.
-pub(super) fn authenticate(credentials: &Credentials) -> Result<(), Reply> {
-    match credentials.username.as_deref() {
-        None => Err(Reply::Error(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?".into(),
-        )),
-        Some(b"default") => Ok(()),
-        Some(_) => Err(Reply::Error(
-            "WRONGPASS invalid username-password pair or user is disabled.".into(),
-        )),
     }
 }
 

@@ -35,10 +35,19 @@ pub(super) struct Transaction {
 
 #[derive(Debug, Default)]
 struct Queue {
-    commands: Vec<Result<Command, Rejection>>,
+    commands: Vec<Queued>,
     weight: usize,
+    /// Which users were in force at MULTI.
+    generation: u64,
     /// A command could not be queued: EXEC will discard the rest.
     is_broken: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    command: Result<Command, Rejection>,
+    /// The request, where rights may change until EXEC.
+    words: Option<Args>,
 }
 
 /// What EXEC is to do.
@@ -87,14 +96,23 @@ impl Transaction {
         Some(words.iter().map(|word| own.split_to(word.len())).collect())
     }
 
-    /// Queues a command of so many words and bytes, and answers it.
+    /// Whether MULTI has begun one.
+    pub(super) fn is_queueing(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Queues a command of so many words and bytes, and answers it; `kept` are the words, if they are needed
+    /// at EXEC. There may be `max` commands.
     pub(super) fn queue(
         &mut self,
         command: Result<Command, Rejection>,
         words: usize,
         bytes: usize,
+        kept: Option<Args>,
+        max: usize,
     ) -> Reply {
-        let weight = bytes + words * size_of::<Bytes>() + size_of_val(&command);
+        let spilled = kept.as_ref().map_or(0, |_| words * size_of::<Bytes>());
+        let weight = bytes + words * size_of::<Bytes>() + spilled + size_of::<Queued>();
         let Some(queue) = &mut self.queue else {
             return Reply::Error("ERR there is no transaction".into());
         };
@@ -107,6 +125,9 @@ impl Transaction {
             _ if queue.weight.saturating_add(weight) > QUEUE_MAX => Some(format!(
                 "ERR the transaction is over the limit of {QUEUE_MAX} bytes; nothing will be done"
             )),
+            _ if !queue.is_broken && queue.commands.len() >= max => Some(format!(
+                "ERR the transaction is over the limit of {max} commands (MAX_QUEUED_COMMANDS); nothing will be done"
+            )),
             _ => None,
         };
         if let Some(text) = refusal {
@@ -114,7 +135,10 @@ impl Transaction {
         }
         if !queue.is_broken {
             queue.weight += weight;
-            queue.commands.push(command);
+            queue.commands.push(Queued {
+                command,
+                words: kept,
+            });
         }
         Reply::Status("QUEUED")
     }
@@ -128,12 +152,15 @@ impl Transaction {
         Reply::Error(text)
     }
 
-    /// MULTI
-    pub(super) fn begin(&mut self) -> Reply {
+    /// MULTI, while these users are in force.
+    pub(super) fn begin(&mut self, generation: u64) -> Reply {
         if self.queue.is_some() {
             return Reply::Error("ERR MULTI calls can not be nested".into());
         }
-        self.queue = Some(Queue::default());
+        self.queue = Some(Queue {
+            generation,
+            ..Queue::default()
+        });
         Reply::OK
     }
 
@@ -190,6 +217,31 @@ impl Transaction {
         }
     }
 
+    /// Puts an error in the place of each queued command that `denial` has one for, if the users have changed since
+    /// MULTI. Where the words were not kept, nothing of the transaction is done.
+    pub(super) fn look_again(
+        &mut self,
+        generation: u64,
+        mut denial: impl FnMut(&[Bytes]) -> Option<String>,
+    ) {
+        let Some(queue) = &mut self.queue else {
+            return;
+        };
+        if queue.generation == generation {
+            return;
+        }
+        for queued in &mut queue.commands {
+            match &queued.words {
+                None => queue.is_broken = true,
+                Some(words) => {
+                    if let Some(text) = denial(words) {
+                        queued.command = Err(Rejection::late(text));
+                    }
+                }
+            }
+        }
+    }
+
     /// EXEC: what is to be done; or the reply, if nothing is.
     pub(super) fn execute(&mut self) -> Result<Execution, Reply> {
         let Self {
@@ -208,8 +260,8 @@ impl Transaction {
         }
         let mut steps = Vec::new();
         let mut answers = Vec::with_capacity(queue.commands.len());
-        for command in queue.commands {
-            answers.push(match command.map(step) {
+        for queued in queue.commands {
+            answers.push(match queued.command.map(step) {
                 Ok(Ok(operation)) => {
                     steps.push(operation);
                     Answer::Step
@@ -264,6 +316,25 @@ pub(super) fn reply(steps: &mut dyn Iterator<Item = Outcome>, answers: Vec<Answe
 }
 
 impl Server {
+    /// EXEC: what is to be done of what was queued and is still allowed; or the reply, if nothing is.
+    pub(super) fn execution(
+        &self,
+        client: &Client,
+        session: &mut Session,
+    ) -> Result<Execution, Reply> {
+        let Session {
+            admission,
+            transaction,
+            ..
+        } = session;
+        if !admission.is_free {
+            transaction.look_again(admission.generation(), |words| {
+                self.denial_at_exec(client, admission, words)
+            });
+        }
+        transaction.execute()
+    }
+
     /// WATCH
     pub(super) async fn watch(&self, session: &mut Session, keys: &[Bytes]) -> Reply {
         if let Err(refusal) = session.transaction.may_watch(keys) {

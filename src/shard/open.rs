@@ -69,8 +69,8 @@ pub async fn open(targets: &[ShardTarget], settings: &Settings) -> Result<Shards
         let id = ShardId::new(index);
         let identity = Arc::default();
         let backend = match target {
-            ShardTarget::Postgres { config, .. } => {
-                PostgresShard::new(config, id, member, settings, Arc::clone(&identity))
+            ShardTarget::Postgres { config, tls, .. } => {
+                PostgresShard::new(config, tls, id, member, settings, Arc::clone(&identity))
                     .map(Backend::Postgres)
             }
             ShardTarget::Sqlite { path, .. } => {

@@ -161,8 +161,8 @@ async fn look(
     settings: &Settings,
 ) -> Result<(Found, Option<postgres::Visit>), String> {
     match target {
-        ShardTarget::Postgres { config, .. } => {
-            let visit = postgres::Visit::begin(config, settings).await?;
+        ShardTarget::Postgres { config, tls, .. } => {
+            let visit = postgres::Visit::begin(config, tls, settings).await?;
             let facts = visit.facts().await?;
             Ok((Found::Postgres(Box::new(facts)), Some(visit)))
         }

@@ -1,6 +1,7 @@
 //! The integration tests: real servers, started by the tests, and the program as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod across;
 mod arithmetic;
 mod backup;
@@ -17,6 +18,7 @@ mod fault_proxy;
 mod handover;
 mod harness;
 mod hot_keys;
+mod http_token;
 mod identity;
 mod installing;
 mod keyspace;
@@ -50,6 +52,7 @@ mod sizes;
 mod stopping;
 mod strings;
 mod sweeping;
+mod tls;
 mod tools;
 mod transactions;
 mod unknown_outcomes;

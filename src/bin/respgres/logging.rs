@@ -22,17 +22,27 @@ fn parsed(filter: &str) -> EnvFilter {
     EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Starts logging to standard error, as configured.
-pub fn start(config: &Config) -> LogLevel {
+/// Starts logging to standard error, as configured. With the feature `otel`, `traces` get the spans of
+/// requests, which are none of the log's.
+pub fn start(
+    config: &Config,
+    #[cfg(feature = "otel")] traces: Option<&crate::otel::Traces>,
+) -> LogLevel {
     let (filter, level) = reload::Layer::new(parsed(&config.log_level));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match config.log_format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    #[cfg(not(feature = "otel"))]
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
+        .init();
+    #[cfg(feature = "otel")]
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(traces.map(crate::otel::Traces::layer))
         .init();
     LogLevel(level)
 }

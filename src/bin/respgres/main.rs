@@ -6,9 +6,13 @@ mod check;
 mod commands;
 mod failure;
 mod listen;
+mod listening;
 mod logging;
 mod notify;
+#[cfg(feature = "otel")]
+mod otel;
 mod pages;
+mod ports;
 mod printing;
 mod reload;
 mod serve;
@@ -40,8 +44,17 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match name {
         serve::NAME => {
             let config = configuration(matches)?;
-            let log_level = logging::start(&config);
-            on_runtime(serve::serve(config, || configuration(matches), log_level))
+            #[cfg(feature = "otel")]
+            let traces = otel::Traces::start()?;
+            let log_level = logging::start(
+                &config,
+                #[cfg(feature = "otel")]
+                traces.as_ref(),
+            );
+            let served = on_runtime(serve::serve(config, || configuration(matches), log_level));
+            #[cfg(feature = "otel")]
+            traces.into_iter().for_each(otel::Traces::finish);
+            served
         }
         check::NAME => {
             let config = configuration(matches)?;
@@ -66,7 +79,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 
 /// Where the respgres of this configuration listens, as another process of this machine reaches it.
 fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
-    let address = configuration(matches)?.resp_addr;
+    let Some(address) = configuration(matches)?.resp_addr else {
+        return Err(refused(
+            "RESP_ADDR is off; give --to (or --from) redis://HOST:PORT".to_owned(),
+        ));
+    };
     match address.rsplit_once(':') {
         Some((_, "0")) => Err(refused(
             "RESP_ADDR has no fixed port; give --to (or --from) redis://HOST:PORT".to_owned(),

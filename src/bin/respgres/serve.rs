@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use respgres::access::{self, Access};
 use respgres::cache::{self, Cache, MemoryCache, RedisCache};
 use respgres::command::table::COMMANDS;
 use respgres::config::{CacheTarget, Config, with_flags};
@@ -24,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, failure, refused};
-use crate::listen::listen;
+use crate::listening;
 use crate::logging::LogLevel;
 use crate::notify::Notifier;
+use crate::ports::Ports;
 use crate::reload::Running;
 
 /// The command, which is also what the program does without one.
@@ -34,9 +36,6 @@ pub const NAME: &str = "serve";
 
 /// How long the start waits for the views of the cache: a change of view takes some 1.5 s.
 const VIEWS_START_MAX: Duration = Duration::from_secs(3);
-
-/// The arguments of one request together may always have so many bytes.
-const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
 /// `respgres serve`, with a flag for each variable.
 pub fn command() -> clap::Command {
@@ -58,9 +57,15 @@ pub async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
-    // Bound before anything else is touched: a port that is taken is the commonest mistake.
-    let resp = listen("RESP_ADDR", &config.resp_addr, config.reuse_port).await?;
-    let http = listen("HTTP_ADDR", &config.http_addr, config.reuse_port).await?;
+    let ports = Ports::open(&config).await?;
+
+    let access = Access::load(users_source(&config))
+        .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
+    let asks = listening::Asks {
+        resp: !access.current().0.ask_for_no_password(),
+        http: config.http_token.is_some(),
+    };
+    listening::check(&ports, asks, config.listen_without_authentication)?;
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -73,21 +78,24 @@ pub async fn serve(
     let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
-    let resp_addr = address(&resp)?;
     let server = Arc::new(Server::new(
         Arc::clone(&engine),
         server::Settings {
             limits: Limits {
                 argument_max: config.max_value_size.max(shard::KEY_MAX),
-                // A handful of the largest values, or many of any size.
-                request_max: config.max_value_size.saturating_mul(4).max(REQUEST_MAX),
+                request_max: config.max_request_size,
             },
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
             clients_max: config.max_clients,
-            port: resp_addr.port(),
+            output_max: config.max_output_buffer,
+            queued_max: config.max_queued_commands,
+            idle_timeout: config.client_idle_timeout,
+            authentication_timeout: config.authentication_timeout,
+            port: ports.port,
             backend,
         },
+        access,
         workers.clone(),
     ));
     let stopping = Stopping::default();
@@ -97,7 +105,11 @@ pub async fn serve(
         max_value_size: config.max_value_size,
         max_key_size: shard::KEY_MAX,
     };
-    let http_addr = address(&http)?;
+    let http_token = Arc::new(http::Token::new(config.http_token.as_ref()));
+    let listening = ports.listening();
+    if let Some(tls) = &ports.tls {
+        tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
+    }
     let (tell_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
     let facts = http::Facts {
         shards: config.shards.iter().map(ToString::to_string).collect(),
@@ -105,10 +117,16 @@ pub async fn serve(
         configuration: in_force,
     };
     let mut serving = {
-        let engine = Arc::clone(&engine);
-        let http = http::serve(http, engine, http_limits, facts, stop_http.clone());
+        let http = http::serve(
+            ports.http,
+            Arc::clone(&engine),
+            http_limits,
+            Arc::clone(&http_token),
+            facts,
+            stop_http.clone(),
+        );
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(resp, stopping.clone());
+        let resp = Arc::clone(&server).run(ports.resp, stopping.clone());
         tokio::spawn(async move {
             let resp = async {
                 resp.await;
@@ -120,14 +138,18 @@ pub async fn serve(
     };
 
     wait_for_views(&engine).await;
-    tracing::info!("resp listening on {resp_addr}");
-    tracing::info!("http listening on {http_addr}");
-    let status = format!("serving Redis clients on {resp_addr}, HTTP on {http_addr}");
+    for port in &listening {
+        tracing::info!("{port}");
+    }
+    let status = listening.join(", ");
     notifier.ready(&status).await;
 
     let mut served = None;
     let running = Running {
         engine: Arc::clone(&engine),
+        server: Arc::clone(&server),
+        http_token,
+        tls: ports.tls,
         log_level,
     };
     loop {
@@ -226,10 +248,12 @@ fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
 }
 
-fn address(listener: &tokio::net::TcpListener) -> Result<std::net::SocketAddr, Failure> {
-    listener
-        .local_addr()
-        .map_err(|error| failure(format!("a listener has no address: {error}")))
+/// Where the users of the RESP port are.
+pub fn users_source(config: &Config) -> access::Source {
+    access::Source {
+        password: config.password.clone(),
+        users_file: config.users_file.clone(),
+    }
 }
 
 /// What the configuration says of the shards.
@@ -275,11 +299,12 @@ async fn build(
         CacheTarget::Memory => {
             Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
         }
-        CacheTarget::Redis { url } => {
+        CacheTarget::Redis { url, tls } => {
             let settings = cache::RedisSettings {
                 ttl: config.cache_ttl,
                 timeout: config.redis_timeout,
                 namespace: shards.deployment_cell(),
+                tls: tls.clone(),
                 metrics: Arc::clone(&metrics),
             };
             RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
@@ -311,7 +336,7 @@ fn describe(config: &Config) -> String {
                 config.cache_memory / (1024 * 1024)
             )
         }
-        CacheTarget::Redis { url } => format!("cache {url}"),
+        CacheTarget::Redis { url, .. } => format!("cache {url}"),
     };
     if config.embedded {
         return format!(

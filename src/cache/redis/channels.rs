@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use ::redis::{Client, cmd};
+use ::redis::cmd;
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp3::decode::complete::decode_bytes_mut;
 use redis_protocol::resp3::types::BytesFrame;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::RedisCache;
-use super::server::{Stream, open};
+use super::server::{Stream, Target};
 use crate::cache::Unavailable;
 use crate::command::control::ChannelKind;
 
@@ -85,7 +85,7 @@ impl RedisCache {
         deliver: impl Fn(Message) + Send + 'static,
     ) -> Result<Channels, String> {
         let timeout = self.shared.settings.timeout;
-        let connecting = tokio::time::timeout(timeout, connect(&self.shared.client));
+        let connecting = tokio::time::timeout(timeout, connect(&self.shared.target));
         let (stream, input) = connecting
             .await
             .map_err(|_| "it does not answer".to_owned())?
@@ -119,10 +119,9 @@ impl RedisCache {
 }
 
 /// Greets, and returns the connection with what was read beyond the greeting.
-async fn connect(client: &Client) -> io::Result<(Box<dyn Stream>, BytesMut)> {
-    let target = client.get_connection_info();
-    let mut stream = open(target.addr()).await?;
-    let settings = target.redis_settings();
+async fn connect(target: &Target) -> io::Result<(Box<dyn Stream>, BytesMut)> {
+    let mut stream = target.open().await?;
+    let settings = target.info.redis_settings();
     let mut hello = cmd("HELLO");
     hello.arg(3);
     if let Some(password) = settings.password() {
@@ -130,6 +129,7 @@ async fn connect(client: &Client) -> io::Result<(Box<dyn Stream>, BytesMut)> {
         hello.arg("AUTH").arg(username).arg(password);
     }
     stream.write_all(&hello.get_packed_command()).await?;
+    stream.flush().await?;
     let mut input = BytesMut::new();
     loop {
         if stream.read_buf(&mut input).await? == 0 {
@@ -273,6 +273,7 @@ impl<F: Fn(Message)> Driver<F> {
                     }
                     Err(_quiet) if self.pending.is_empty() => {
                         self.stream.write_all(&cmd("PING").get_packed_command()).await?;
+                        self.stream.flush().await?;
                         self.pending.push_back(Pending { confirmations: 0, answer: None });
                     }
                     Err(_quiet) => return Err(io::ErrorKind::TimedOut.into()),
@@ -295,6 +296,7 @@ impl<F: Fn(Message)> Driver<F> {
                         });
                     }
                     self.stream.write_all(&packed).await?;
+                    self.stream.flush().await?;
                 }
             }
         }

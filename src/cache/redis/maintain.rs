@@ -78,9 +78,9 @@ impl Shared {
         })?);
         let over = CancellationToken::new();
         let connect = async || {
-            timeout(CONNECT_TIMEOUT, connect(&self.client))
+            timeout(CONNECT_TIMEOUT, connect(&self.target))
                 .await
-                .map_err(|_| "no answer".to_owned())?
+                .map_err(|_| self.target.silence())?
         };
         // All at once, as a blip should be short.
         let (duties, leases, lookups) =
@@ -112,12 +112,12 @@ impl Shared {
             let metrics = Arc::clone(&self.settings.metrics);
             let figures = Figures { metrics, worker };
             let (lookups, driver) = Lookups::new(self.settings.timeout, TRANSFER_PER_NAME, figures);
-            let (client, over) = (self.client.clone(), over.clone());
+            let (target, over) = (self.target.clone(), over.clone());
             let (connected, instance) = oneshot::channel();
             // The socket belongs to the runtime on which it was made.
             runtime.spawn(async move {
-                let connection = timeout(CONNECT_TIMEOUT, connect_for_lookups(&client)).await;
-                let connection = connection.unwrap_or_else(|_| Err("no answer".to_owned()));
+                let connection = timeout(CONNECT_TIMEOUT, connect_for_lookups(&target)).await;
+                let connection = connection.unwrap_or_else(|_| Err(target.silence()));
                 match connection {
                     Ok((stream, instance)) => {
                         if connected.send(Ok(instance)).is_ok() {

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, InfoDict, cmd};
+use ::redis::{InfoDict, cmd};
 
-use super::server;
+use super::server::{self, Target};
+use crate::tls::ClientTls;
 
 /// What a Redis says of itself.
 #[derive(Debug)]
@@ -30,17 +31,23 @@ pub struct RedisFacts {
 /// # Errors
 ///
 /// It can't be reached, or does not answer in time. The text shows no password.
-pub async fn survey(url: &str, limit: Duration) -> Result<RedisFacts, String> {
-    let client = Client::open(url)
-        .map_err(|error| format!("not a usable Redis URL: {}", error.category()))?;
-    tokio::time::timeout(limit, ask(&client))
+pub async fn survey(
+    url: &str,
+    tls: Option<&ClientTls>,
+    limit: Duration,
+) -> Result<RedisFacts, String> {
+    let target = Target::new(url, tls)?;
+    tokio::time::timeout(limit, ask(&target))
         .await
-        .unwrap_or_else(|_elapsed| Err(format!("no answer within {} ms", limit.as_millis())))
+        .unwrap_or_else(|_elapsed| {
+            let hint = target.silence().replace("no answer", "");
+            Err(format!("no answer within {} ms{hint}", limit.as_millis()))
+        })
 }
 
-async fn ask(client: &Client) -> Result<RedisFacts, String> {
+async fn ask(target: &Target) -> Result<RedisFacts, String> {
     let begun = Instant::now();
-    let mut connection = server::dial(client).await?;
+    let mut connection = server::dial(target).await?;
     let connected_in = begun.elapsed();
     let info: InfoDict = cmd("INFO")
         .query_async(&mut connection)

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
@@ -84,7 +85,8 @@ impl Server {
             ttl: TTL,
             timeout: TIMEOUT,
             namespace: named(NAMESPACE),
-            metrics: std::sync::Arc::default(),
+            tls: None,
+            metrics: Arc::default(),
         }
     }
 

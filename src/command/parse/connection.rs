@@ -231,11 +231,8 @@ fn kill_filter(options: &[Bytes]) -> Result<KillFilter, Rejection> {
             option if is(option, "type") => filter.kind = Some(client_kind(value)?),
             option if is(option, "addr") => filter.address = Some(value.clone()),
             option if is(option, "laddr") => filter.local_address = Some(value.clone()),
-            // The one user there is.
-            option if is(option, "user") && **value == *b"default" => {}
-            option if is(option, "user") => {
-                return reject(format!("ERR No such user '{}'", shown(value)));
-            }
+            // Whether there is such a user is looked up when the command is executed.
+            option if is(option, "user") => filter.user = Some(value.clone()),
             option if is(option, "skipme") && is(value, "yes") => filter.with_me = false,
             option if is(option, "skipme") && is(value, "no") => filter.with_me = true,
             _ => return syntax_error(),

@@ -249,17 +249,32 @@ pub(in crate::command) fn acl(operands: &[Bytes]) -> Parsed {
         ("cat", []) => Acl::Categories(None),
         ("cat", [category]) => Acl::Categories(Some(category.clone())),
         ("getuser", [user]) => Acl::GetUser(user.clone()),
-        ("help", []) => return Ok(Command::Help(help::ACL)),
-        ("cat", _) => return misused_subcommand("ACL", operands),
-        ("whoami" | "list" | "users" | "getuser" | "help", _) => {
-            return wrong_arity_of("acl", &name);
+        ("dryrun", [user, _, ..]) => Acl::DryRun(user.clone(), rest[1..].to_vec()),
+        ("log", []) => Acl::Log(10),
+        ("log", [word]) if is(word, "reset") => Acl::ResetLog,
+        // As in Redis, one that is negative is all.
+        ("log", [count]) => {
+            Acl::Log(usize::try_from(integer_or_reject(count)?).unwrap_or(usize::MAX))
         }
-        ("deluser" | "dryrun" | "genpass" | "load" | "log" | "save" | "setuser", _) => {
+        ("load", []) => Acl::Load,
+        ("help", []) => return Ok(Command::Help(help::ACL)),
+        ("cat" | "log", [_, _, ..]) => return misused_subcommand("ACL", operands),
+        ("deluser", [_, ..]) | ("save", []) | ("setuser", [_, ..]) => {
             return reject(format!(
-                "ERR ACL {} is not served: the proxy has one user, `default`, who may do everything",
+                "ERR ACL {} is not served: users are in the file that USERS_FILE names; change it there, then have it read with ACL LOAD",
                 name.to_ascii_uppercase()
             ));
         }
+        ("genpass", [] | [_]) => {
+            return reject(
+                "ERR ACL GENPASS is not served: `openssl rand -hex 32` prints a password",
+            );
+        }
+        (
+            "whoami" | "list" | "users" | "getuser" | "help" | "dryrun" | "load" | "deluser"
+            | "save" | "setuser" | "genpass",
+            _,
+        ) => return wrong_arity_of("acl", &name),
         _ => return unknown("ACL", operands),
     };
     control(Control::Acl(acl))

@@ -53,6 +53,7 @@ use crate::adjustable::Size;
 use crate::command::{Row, Stamp, Timestamp};
 use crate::metrics::Metrics;
 use crate::routing::ShardId;
+use crate::tls::PostgresTls;
 
 pub(super) use claim::Claim;
 pub(super) use membership::Membership;
@@ -89,13 +90,14 @@ pub(super) struct PostgresShard {
 impl PostgresShard {
     pub(super) fn new(
         config: &tokio_postgres::Config,
+        tls: &PostgresTls,
         id: ShardId,
         member: MemberId,
         settings: &Settings,
         identity: Arc<OnceLock<Identity>>,
     ) -> Result<Self, String> {
         let name = application_name(member, id);
-        let dialer = Arc::new(Dialer::new(config, &name, settings, identity));
+        let dialer = Arc::new(Dialer::new(config, tls, &name, settings, identity));
         let runtime = settings.workers.of(id.index()).clone();
         Ok(Self {
             id,

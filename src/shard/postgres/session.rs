@@ -4,16 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{
-    Client, Config, Connection, NoTls, SimpleQueryMessage, SimpleQueryRow, Socket,
-};
+use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, SimpleQueryRow, Socket};
 
 use super::failure::described;
 use super::{Failure, Settings, claim, statements};
 use crate::routing::ShardId;
 use crate::shard::identity::Identity;
 use crate::shard::member::MemberId;
+use crate::tls::{ConnectError, PostgresStream, PostgresTls};
 
 /// Longest wait for a lock: long for a batch that others' commits delay, and less than the longest
 /// statement, which the others of the batch would wait for. Not for a member's own session.
@@ -81,9 +79,14 @@ pub(super) enum NotConnected {
     HeldOff,
 }
 
-impl From<tokio_postgres::Error> for NotConnected {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Postgres(error)
+impl From<ConnectError> for NotConnected {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Files(error) => {
+                Self::Unfit(Failure::Unreachable(format!("TLS: {error}")))
+            }
+            ConnectError::Postgres(error) => Self::Postgres(error),
+        }
     }
 }
 
@@ -128,6 +131,7 @@ pub(super) fn application_name(member: MemberId, shard: ShardId) -> String {
 /// Opens sessions to the database of one shard.
 pub(super) struct Dialer {
     config: Config,
+    tls: PostgresTls,
     /// Who the database has to be, once that is known.
     identity: Arc<OnceLock<Identity>>,
     /// The pool opens no connection until then.
@@ -137,6 +141,7 @@ pub(super) struct Dialer {
 impl Dialer {
     pub(super) fn new(
         config: &Config,
+        tls: &PostgresTls,
         application_name: &str,
         settings: &Settings,
         identity: Arc<OnceLock<Identity>>,
@@ -150,6 +155,7 @@ impl Dialer {
             .tcp_user_timeout(TCP_USER_TIMEOUT);
         Self {
             config,
+            tls: tls.clone(),
             identity,
             held_off_until: Mutex::new(None),
         }
@@ -180,8 +186,8 @@ impl Dialer {
     /// Connects. Nothing happens on the session unless the connection is driven.
     pub(super) async fn dial(
         &self,
-    ) -> Result<(Client, Connection<Socket, NoTlsStream>), NotConnected> {
-        Ok(self.config.connect(NoTls).await?)
+    ) -> Result<(Client, Connection<Socket, PostgresStream>), NotConnected> {
+        Ok(self.tls.connect(&self.config).await?)
     }
 
     /// Makes the session one of a proxy, in one round trip: sets it up, and looks whether the

@@ -11,6 +11,7 @@ use super::claim::read_identity;
 use super::failure::described;
 use super::session::{Dialer, NotConnected};
 use crate::shard::survey::PostgresFacts;
+use crate::tls::PostgresTls;
 
 /// Not the name of a member's sessions, which others may end.
 const APPLICATION_NAME: &str = "respgres check";
@@ -52,9 +53,10 @@ impl Visit {
     /// Connects.
     pub(in crate::shard) async fn begin(
         config: &Config,
+        tls: &PostgresTls,
         settings: &Settings,
     ) -> Result<Self, String> {
-        let dialer = Dialer::new(config, APPLICATION_NAME, settings, Arc::default());
+        let dialer = Dialer::new(config, tls, APPLICATION_NAME, settings, Arc::default());
         let begun = Instant::now();
         let (client, driving) = tokio::time::timeout(settings.connect_timeout, dial(&dialer))
             .await

@@ -2,6 +2,8 @@
 //! library, which this binary does not link.
 #![allow(dead_code, unused_imports)]
 
+#[path = "../../it/harness/certificates.rs"]
+mod certificates;
 #[path = "../../it/harness/deployment.rs"]
 mod deployment;
 #[path = "../../it/harness/guardian.rs"]

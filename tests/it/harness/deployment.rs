@@ -25,6 +25,8 @@ pub struct Setup {
     backend: Backend,
     num_shards: usize,
     env: Vec<(String, String)>,
+    password: Option<String>,
+    users: Option<String>,
 }
 
 impl Setup {
@@ -48,6 +50,8 @@ impl Setup {
             backend,
             num_shards: 3,
             env: Vec::new(),
+            password: None,
+            users: None,
         }
     }
 
@@ -63,11 +67,31 @@ impl Setup {
         self
     }
 
+    /// With a password for the default user.
+    pub fn password(mut self, password: &str) -> Setup {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// With these users, in the format of Redis' ACL file.
+    pub fn users(mut self, file: &str) -> Setup {
+        self.users = Some(file.to_owned());
+        self
+    }
+
     /// Starts it, and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Deployment {
         let dir = Scratch::new("deployment");
         let mut builder = ProxyBuilder::new(dir.path());
+        if let Some(password) = &self.password {
+            builder = builder.env("PASSWORD", password);
+        }
+        if let Some(users) = &self.users {
+            let file = dir.join("users.acl");
+            std::fs::write(&file, users).expect("a scratch directory takes files");
+            builder = builder.env("USERS_FILE", file.to_str().expect("a UTF-8 path"));
+        }
         let mut urls = Vec::new();
         let mut redis = None;
         match self.backend {
@@ -83,7 +107,11 @@ impl Setup {
             }
             Backend::RedisItself => {
                 // One logical database, as the proxy has.
-                redis = Some(RedisServer::with_databases(1));
+                let (password, users) = (self.password.as_deref(), self.users.as_deref());
+                redis = Some(match password.or(users) {
+                    Some(_) => RedisServer::with_access(password, users),
+                    None => RedisServer::with_databases(1),
+                });
             }
         }
         for (name, value) in &self.env {
@@ -138,6 +166,22 @@ impl Deployment {
         match &self.proxy {
             Some(proxy) => proxy.resp_addr().to_owned(),
             None => self.redis().addr(),
+        }
+    }
+
+    /// A RESP connection of a user.
+    #[track_caller]
+    pub fn conn_of(&self, user: &str, password: &str) -> Conn {
+        let mut conn = self.conn();
+        conn.auth(user, password);
+        conn
+    }
+
+    /// The file with the users, where there is one.
+    pub fn users_file(&self) -> std::path::PathBuf {
+        match &self.redis {
+            Some(redis) if self.is_redis_itself() => redis.users_file(),
+            _ => self.dir.join("users.acl"),
         }
     }
 

@@ -97,6 +97,7 @@ fn target(number: usize, url: &str) -> ShardTarget {
             variable,
             url: SecretUrl::new(url),
             config: Box::new(url.parse().expect("a PostgreSQL URL")),
+            tls: Default::default(),
         },
     }
 }

@@ -8,6 +8,7 @@
 
 mod backend;
 mod browser;
+mod certificates;
 mod deployment;
 mod exposition;
 mod fault_proxy;
@@ -26,11 +27,13 @@ mod resp;
 mod scratch;
 mod shards;
 mod suite;
+mod tls_conn;
 mod tools;
 mod wait;
 
 pub use backend::Stopped;
 pub use browser::{Browser, Noticed};
+pub use certificates::{Authority, Issued, Wish};
 pub use deployment::{Deployment, Setup, blank_databases};
 pub use exposition::Exposition;
 pub use fault_proxy::{Cut, Direction, FaultProxy, Silence};
@@ -49,5 +52,6 @@ pub use resp::{Conn, NoReply, Reply, encode};
 pub use scratch::Scratch;
 pub use shards::{Shards, pg};
 pub(crate) use suite::{both_backends, with_reference};
-pub use tools::{redis_benchmark, redis_cli};
+pub use tls_conn::TlsConn;
+pub use tools::{Ran, curl, redis_benchmark, redis_cli, run_tool};
 pub use wait::{DEADLINE, eventually};

@@ -1,6 +1,6 @@
 //! PostgreSQL 15, started for the tests in a temporary directory.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::certificates::{Authority, Issued};
 use super::guardian::Guardian;
 use super::ports::free_port;
 use super::process_tree;
@@ -24,7 +25,18 @@ pub struct PostgresServer {
     dir: Scratch,
     port: u16,
     settings: &'static [&'static str],
+    secured: Option<Secured>,
     running: Option<Guardian>,
+}
+
+/// What a server with TLS has in its data directory.
+#[derive(Clone)]
+struct Secured {
+    certificate: String,
+    key: String,
+    client_ca: String,
+    /// Lines of pg_hba.conf after that for the superuser of the tests.
+    rules: String,
 }
 
 /// No durability, many connections: for the tests that share one server and never kill it.
@@ -46,7 +58,27 @@ const PREPARING: &[&str] = &[
     "max_prepared_transactions=20",
 ];
 
+/// As `SEPARATE`, with TLS.
+const SECURED: &[&str] = &[
+    "max_connections=60",
+    "shared_buffers=16MB",
+    "ssl=on",
+    "ssl_ca_file=root.crt",
+];
+
 impl PostgresServer {
+    /// A server with TLS, that trusts `client_ca` for the certificates of clients. `rules` are lines of pg_hba.conf for
+    /// everybody but the superuser of the tests, who is trusted.
+    pub fn secured(issued: &Issued, client_ca: &Authority, rules: &str) -> PostgresServer {
+        let secured = Secured {
+            certificate: issued.certificate.clone(),
+            key: issued.key.clone(),
+            client_ca: client_ca.pem(),
+            rules: rules.to_owned(),
+        };
+        PostgresServer::start_with(SECURED, Some(secured))
+    }
+
     /// The one server that most tests share, each with databases of its own.
     pub fn shared() -> &'static PostgresServer {
         static SERVER: OnceLock<PostgresServer> = OnceLock::new();
@@ -64,6 +96,10 @@ impl PostgresServer {
     }
 
     fn start(settings: &'static [&'static str]) -> PostgresServer {
+        PostgresServer::start_with(settings, None)
+    }
+
+    fn start_with(settings: &'static [&'static str], secured: Option<Secured>) -> PostgresServer {
         let dir = Scratch::new("postgres");
         let status = Command::new("cp")
             .arg("-a")
@@ -78,8 +114,10 @@ impl PostgresServer {
             dir,
             port: 0,
             settings,
+            secured,
             running: None,
         };
+        server.put_secrets();
         for _attempt in 0..10 {
             server.port = free_port();
             if server.launch() {
@@ -87,6 +125,33 @@ impl PostgresServer {
             }
         }
         panic!("PostgreSQL did not start:\n{}", server.log());
+    }
+
+    /// Writes what a server with TLS needs into its data directory, as files that only it can read.
+    fn put_secrets(&self) {
+        let Some(secured) = &self.secured else { return };
+        let rules = format!("host all {USER} 127.0.0.1/32 trust\n{}\n", secured.rules);
+        let data = self.dir.join("data");
+        for (name, text) in [
+            ("server.crt", &secured.certificate),
+            ("server.key", &secured.key),
+            ("root.crt", &secured.client_ca),
+            ("pg_hba.conf", &rules),
+        ] {
+            let path = data.join(name);
+            std::fs::write(&path, text).expect("a file can be written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+                .expect("its mode can be set");
+            if is_root() {
+                let status = Command::new("chown").arg("postgres").arg(&path).status();
+                assert!(status.expect("chown can be started").success());
+            }
+        }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts the process on the port it has; false if it ended, which a taken port makes it do.

@@ -142,7 +142,15 @@ impl Proxy {
             if let Some(code) = self.guardian.exit_within(Duration::ZERO) {
                 panic!("respgres ended with code {code}:\n{log}");
             }
-            Some((listening(&log, "resp")?, listening(&log, "http")?))
+            let is_off = |name: &str| {
+                let off = (name.to_owned(), "off".to_owned());
+                self.builder.env.contains(&off)
+            };
+            let address = |name, port| match is_off(name) {
+                true => Some(String::new()),
+                false => listening(&log, port),
+            };
+            Some((address("RESP_ADDR", "resp")?, address("HTTP_ADDR", "http")?))
         });
         self.resp_addr = resp;
         self.http_addr = http;
@@ -151,6 +159,18 @@ impl Proxy {
     /// Where it speaks RESP.
     pub fn resp_addr(&self) -> &str {
         &self.resp_addr
+    }
+
+    /// Where it speaks RESP with TLS.
+    #[track_caller]
+    pub fn resp_tls_addr(&self) -> String {
+        eventually("it listens", || listening(&self.log(), "resp (TLS)"))
+    }
+
+    /// Where it speaks HTTPS.
+    #[track_caller]
+    pub fn http_tls_addr(&self) -> String {
+        eventually("it listens", || listening(&self.log(), "http (TLS)"))
     }
 
     /// A RESP connection.

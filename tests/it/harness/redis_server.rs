@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::certificates::{Authority, Issued};
 use super::guardian::Guardian;
 use super::ports::free_port;
 use super::resp::Conn;
@@ -16,6 +17,11 @@ pub struct RedisServer {
     dir: Scratch,
     port: u16,
     databases: u32,
+    /// Further arguments, and whether it asks who connects.
+    arguments: Vec<String>,
+    asks: bool,
+    /// The port with TLS, and the options that it needs.
+    secured: Option<(u16, Vec<String>)>,
     running: Option<Guardian>,
 }
 
@@ -27,7 +33,31 @@ impl RedisServer {
 
     /// Starts one with a number of logical databases.
     pub fn with_databases(databases: u32) -> RedisServer {
-        let mut server = RedisServer::stopped(databases);
+        RedisServer::of(RedisServer::stopped(databases))
+    }
+
+    /// Starts one of one logical database which asks for a password, or has the users of an ACL file.
+    pub fn with_access(password: Option<&str>, users: Option<&str>) -> RedisServer {
+        let mut server = RedisServer::stopped(1);
+        server.asks = true;
+        if let Some(password) = password {
+            server.arguments = vec!["--requirepass".to_owned(), password.to_owned()];
+        }
+        if let Some(users) = users {
+            let file = server.users_file();
+            std::fs::write(&file, users).expect("a scratch directory takes files");
+            let file = file.to_str().expect("a UTF-8 path").to_owned();
+            server.arguments = vec!["--aclfile".to_owned(), file];
+        }
+        RedisServer::of(server)
+    }
+
+    /// Its ACL file, where it has one.
+    pub fn users_file(&self) -> std::path::PathBuf {
+        self.dir.join("users.acl")
+    }
+
+    fn of(mut server: RedisServer) -> RedisServer {
         for _attempt in 0..10 {
             if server.launch() {
                 return server;
@@ -35,6 +65,44 @@ impl RedisServer {
             server.port = free_port();
         }
         panic!("redis-server did not start:\n{}", server.log());
+    }
+
+    /// Starts one that has a port with TLS beside the other. With `client_ca`, clients of it need a certificate.
+    pub fn secured(issued: &Issued, client_ca: Option<&Authority>) -> RedisServer {
+        let mut server = RedisServer::stopped(16);
+        let dir = server.dir.path();
+        let (certificate, key) = issued.files(dir, "server");
+        let ca = match client_ca {
+            Some(authority) => authority.file(dir, "ca.pem"),
+            None => certificate.clone(),
+        };
+        let asks = if client_ca.is_some() { "yes" } else { "no" };
+        let options = [
+            ("--tls-cert-file", certificate.as_str()),
+            ("--tls-key-file", &key),
+            ("--tls-ca-cert-file", &ca),
+            ("--tls-auth-clients", asks),
+        ];
+        let options = options.iter().flat_map(|(name, value)| [*name, *value]);
+        let options: Vec<String> = options.map(str::to_owned).collect();
+        for _attempt in 0..10 {
+            server.secured = Some((free_port(), options.clone()));
+            if server.launch() {
+                return server;
+            }
+            server.port = free_port();
+        }
+        panic!("redis-server did not start:\n{}", server.log());
+    }
+
+    /// As REDIS_URL wants it for the port with TLS, by this name of the host.
+    pub fn secured_url(&self, host: &str) -> String {
+        format!("rediss://{host}:{}/0", self.secured_port())
+    }
+
+    /// The port with TLS.
+    pub fn secured_port(&self) -> u16 {
+        self.secured.as_ref().expect("it has one").0
     }
 
     /// One that has a port, but does not run yet.
@@ -47,6 +115,9 @@ impl RedisServer {
             dir: Scratch::new("redis"),
             port: free_port(),
             databases,
+            arguments: Vec::new(),
+            asks: false,
+            secured: None,
             running: None,
         }
     }
@@ -61,14 +132,26 @@ impl RedisServer {
             .arg(self.port.to_string())
             .arg("--databases")
             .arg(self.databases.to_string());
+        if let Some((port, options)) = &self.secured {
+            command
+                .arg("--tls-port")
+                .arg(port.to_string())
+                .args(options);
+        }
         command
             .arg("--dir")
             .arg(self.dir.path())
             .current_dir(self.dir.path());
+        command.args(&self.arguments);
         let mut guardian = Guardian::spawn(&command, &self.dir.join("log"), Signal::SIGKILL);
         let ready = eventually("redis-server answers or ends", || {
             if guardian.exit_within(Duration::ZERO).is_some() {
                 return Some(false);
+            }
+            if self.asks {
+                // It says nothing of itself to a stranger.
+                let is_ready = self.log().contains("Ready to accept connections");
+                return is_ready.then_some(true);
             }
             let info = Conn::try_open(&self.addr())?.info("server");
             Some(info.contains(&format!("process_id:{}\r\n", guardian.pid())))

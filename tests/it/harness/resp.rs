@@ -244,6 +244,13 @@ impl Conn {
         self.cmd(&words)
     }
 
+    /// AUTH, which must succeed.
+    #[track_caller]
+    pub fn auth(&mut self, user: &str, password: &str) {
+        let reply = self.cmd(&args!["AUTH", user, password]);
+        assert_eq!(reply, "+OK");
+    }
+
     /// SET, which must succeed.
     #[track_caller]
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {

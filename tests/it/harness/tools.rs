@@ -41,3 +41,32 @@ fn run(program: &str, addr: &str, args: &[&str], stdin: &[u8]) -> String {
     );
     text
 }
+
+/// How a tool ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub success: bool,
+    /// Standard output and error.
+    pub text: String,
+}
+
+/// Runs a tool to its end, whatever it is.
+#[track_caller]
+pub fn run_tool(program: &str, args: &[&str]) -> Ran {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    Ran {
+        success: output.status.success(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    }
+}
+
+/// Runs curl, silent but for errors, with a limit on its time.
+#[track_caller]
+pub fn curl(args: &[&str]) -> Ran {
+    run_tool("curl", &[&["-sS", "--max-time", "30"], args].concat())
+}

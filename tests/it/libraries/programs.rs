@@ -5,12 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::access::USERS;
 use crate::harness::{Deployment, Setup, run_to_end, with_reference};
 
 with_reference!(
     redis_py,
     redis_py_without_hiredis,
     redis_py_5,
+    redis_py_logs_in,
     valkey_py,
     node_redis_4,
     node_redis_5,
@@ -37,6 +39,14 @@ fn redis_py_5(setup: Setup) {
     let older = installed("python/redis-5");
     python(&it, "check_blocking.py", &["redis"], Some(&older));
     python(&it, "check_asyncio.py", &["redis"], Some(&older));
+}
+
+fn redis_py_logs_in(setup: Setup) {
+    let it = setup.users(USERS).start();
+    python(&it, "check_access.py", &["redis"], None);
+    let older = installed("python/redis-5");
+    python(&it, "check_access.py", &["redis"], Some(&older));
+    python(&it, "check_access.py", &["valkey"], None);
 }
 
 fn valkey_py(setup: Setup) {

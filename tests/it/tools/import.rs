@@ -67,7 +67,8 @@ fn what_is_written_meanwhile_comes_too(setup: Setup) {
         let writer = scope.spawn(|| {
             let mut conn = redis.conn();
             let mut written = 0;
-            while !stop.load(Ordering::Relaxed) {
+            // So many that some are written in each part of it, and no more than can be copied.
+            while !stop.load(Ordering::Relaxed) && written < 5000 {
                 conn.set(format!("new:{written}"), "new");
                 conn.set(
                     format!("key:{}", written % 100),

@@ -2,16 +2,22 @@
 
 use respgres::cache;
 use respgres::config::{Config, SecretUrl};
+use respgres::tls::ClientTls;
 
 use super::report::Report;
 use crate::failure::Failure;
 
 const SUBJECT: &str = "REDIS_URL";
 
-pub async fn check(url: &SecretUrl, config: &Config, report: &mut Report) -> Result<(), Failure> {
+pub async fn check(
+    url: &SecretUrl,
+    tls: Option<&ClientTls>,
+    config: &Config,
+    report: &mut Report,
+) -> Result<(), Failure> {
     // Longer than a step may take: how long that is, is what is looked for.
     let limit = config.redis_timeout.max(config.db_connect_timeout);
-    let facts = match cache::survey(url.expose(), limit).await {
+    let facts = match cache::survey(url.expose(), tls, limit).await {
         Ok(facts) => facts,
         Err(reason) => {
             return report.wrong(

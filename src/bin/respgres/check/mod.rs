@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Command;
 use respgres::config::{CacheTarget, Config, with_flags};
+use respgres::tls::ServerTls;
 use respgres::workers::Workers;
 
 use crate::failure::Failure;
@@ -49,8 +50,11 @@ pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode
     )?;
     for (variable, address) in [
         ("RESP_ADDR", &config.resp_addr),
+        ("RESP_TLS_ADDR", &config.resp_tls_addr),
         ("HTTP_ADDR", &config.http_addr),
+        ("HTTP_TLS_ADDR", &config.http_tls_addr),
     ] {
+        let Some(address) = address else { continue };
         match listen(variable, address, config.reuse_port).await {
             Ok(_listener) => report.right(variable, &format!("{address} is free"))?,
             Err(failure) => {
@@ -62,12 +66,29 @@ pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode
             }
         }
     }
+    if let Some(files) = &config.tls {
+        // What a certificate says of its time is logged by what reads it, and nothing logs here.
+        match ServerTls::load(files.clone()) {
+            Ok(tls) if tls.is_valid_now() => report.right(
+                "TLS_CERT_FILE",
+                &format!("can be used, with its key, until {}", tls.valid_until()),
+            )?,
+            Ok(tls) => report.warning(
+                "TLS_CERT_FILE",
+                &format!(
+                    "is not valid now, but until {}: clients will refuse it",
+                    tls.valid_until()
+                ),
+            )?,
+            Err(error) => report.wrong("TLS_CERT_FILE", &error.to_string())?,
+        }
+    }
     let workers = Workers::here();
     let metrics = serve::metrics(config, &workers);
     let settings = serve::shard_settings(config, &workers, &metrics);
     shards::check(config, &settings, &mut report).await?;
-    if let CacheTarget::Redis { url } = &config.cache {
-        cache::check(url, config, &mut report).await?;
+    if let CacheTarget::Redis { url, tls } = &config.cache {
+        cache::check(url, tls.as_ref(), config, &mut report).await?;
     }
     Ok(match report.end()? {
         true => ExitCode::SUCCESS,
