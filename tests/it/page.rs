@@ -626,7 +626,7 @@ fn secrets_are_not_told() {
 #[test]
 #[ignore = "takes minutes, and writes into docs/"]
 fn screenshots() {
-    let it = Setup::postgres().start();
+    let it = Setup::postgres().env("REDIS_TIMEOUT_MS", "5000").start();
     it.conn().run("CONFIG SET slowlog-log-slower-than 20000");
     let all: Vec<String> = ["session", "user", "cart", "product", "feature"]
         .iter()
@@ -674,6 +674,7 @@ fn screenshots() {
         browser.call("Emulation.setScrollbarsHidden", hidden);
         // Past the transitions.
         std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(browser.text("#state"), "Ready", "take them again");
         std::fs::write(docs.join(file), browser.screenshot()).unwrap();
     }
     stop.store(true, Ordering::Relaxed);
