@@ -19,6 +19,6 @@ cargo package --list --allow-dirty --offline >"$scratch/files" 2>"$scratch/messa
 for file in Cargo.toml Cargo.lock .env.example README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE src/lib.rs src/bin/respgres/main.rs; do
     grep -qx "$file" "$scratch/files" || die "$file would not be published"
 done
-! grep -vE '^(src/.*\.(rs|lua)|Cargo\.(toml|toml\.orig|lock)|[A-Z]+\.md|LICENSE-[A-Z]+|\.env\.example|\.cargo_vcs_info\.json)$' \
+! grep -vE '^(src/.*\.(rs|lua|html|css|js)|Cargo\.(toml|toml\.orig|lock)|[A-Z]+\.md|LICENSE-[A-Z]+|\.env\.example|\.cargo_vcs_info\.json)$' \
     "$scratch/files" >&2 || die "these files would be published, and are not meant to"
 printf 'test-crate: cargo install works, %s files would be published\n' "$(wc -l <"$scratch/files")" >&2

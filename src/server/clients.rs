@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mailbox::Mailbox;
 use crate::access::{DEFAULT_USER, User};
+use crate::adjustable::Size;
 use crate::command::control::{ChannelKind, ClientKind};
 use crate::resp::Version;
 
@@ -19,7 +20,7 @@ use crate::resp::Version;
 #[derive(Debug)]
 pub(super) struct Clients {
     /// Bytes of messages that may wait for each.
-    waiting_max: usize,
+    waiting_max: Size,
     last_id: AtomicU64,
     connected: Arc<Mutex<BTreeMap<u64, Arc<Client>>>>,
 }
@@ -76,7 +77,7 @@ impl Drop for Registration {
 }
 
 impl Clients {
-    pub(super) fn new(waiting_max: usize) -> Self {
+    pub(super) fn new(waiting_max: Size) -> Self {
         Self {
             waiting_max,
             last_id: AtomicU64::new(0),
@@ -92,7 +93,7 @@ impl Clients {
     ) -> Registration {
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
-            mailbox: Mailbox::new(self.waiting_max),
+            mailbox: Mailbox::new(self.waiting_max.clone()),
             stop,
             address,
             local,

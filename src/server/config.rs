@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::bounds::InForce;
 use super::mailbox::{LONG, LONG_PART};
 use super::{Server, Settings, acl_log};
 use crate::command::control::Config;
@@ -40,6 +41,12 @@ impl Adjustable {
             timeout_seconds: AtomicI64::new(seconds),
             ..Self::default()
         }
+    }
+
+    /// Changes that time, as CONFIG SET does.
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        self.timeout_seconds.store(seconds, Ordering::Relaxed);
     }
 }
 
@@ -110,7 +117,7 @@ pub(super) fn is_adjustable(name: &[u8]) -> bool {
 
 /// What can't be changed: what clients and tools ask for, answered by what is true here. Every write is
 /// on disk when it is acknowledged, which is an append-only file's strongest setting.
-fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
+fn fixed(settings: &Settings, bounds: &InForce) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
     vec![
         ("acllog-max-len", acl_log::ENTRIES_MAX.to_string()),
@@ -120,8 +127,8 @@ fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
             "client-output-buffer-limit",
             format!(
                 "normal 0 0 0 slave 0 0 0 pubsub {} {} {}",
-                settings.output_max,
-                settings.output_max / LONG_PART,
+                bounds.output_max.get(),
+                bounds.output_max.get() / LONG_PART,
                 LONG.as_secs()
             ),
         ),
@@ -132,7 +139,7 @@ fn fixed(settings: &Settings) -> Vec<(&'static str, String)> {
         ("latency-tracking", text("yes")),
         ("latency-tracking-info-percentiles", text("50 99 99.9")),
         ("lazyfree-lazy-user-flush", text("no")),
-        ("maxclients", settings.clients_max.to_string()),
+        ("maxclients", bounds.places.max.get().to_string()),
         ("maxmemory", text("0")),
         ("maxmemory-policy", text("noeviction")),
         ("notify-keyspace-events", text("")),
@@ -164,7 +171,7 @@ impl Server {
 
     fn config_get(&self, patterns: &[Bytes]) -> Reply {
         let adjustable = self.config.parameters();
-        let mut all = fixed(&self.settings);
+        let mut all = fixed(&self.settings, &self.bounds);
         let users_file = self.access.source().users_file;
         all.push((
             "aclfile",
@@ -199,7 +206,7 @@ impl Server {
             let Some(parameter) = parameters.iter().find(|known| is(name, known.name)) else {
                 let shown = String::from_utf8_lossy(name);
                 let is_fixed = is(name, "aclfile")
-                    || fixed(&self.settings)
+                    || fixed(&self.settings, &self.bounds)
                         .iter()
                         .any(|(known, _)| is(name, known));
                 return Err(if is_fixed {

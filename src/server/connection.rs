@@ -30,7 +30,7 @@ use super::statistics;
 use crate::buffers;
 use crate::command::table::{self, COMMANDS};
 use crate::metrics::{Spans, Worker};
-use crate::resp::{ProtocolError, Reply, Scanned, Scanner};
+use crate::resp::{Limits, ProtocolError, Reply, Scanned, Scanner};
 use crate::trace::Trace;
 
 /// Room in the in buffer, in bytes: at first little, since most connections of many are idle; more
@@ -89,7 +89,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             stream,
             registration,
             session,
-            scanner: Scanner::new(server.settings.limits),
+            scanner: Scanner::new(Limits {
+                argument_max: server.settings.argument_max,
+                request_max: server.bounds.request_max.get(),
+            }),
             input: BytesMut::new(),
             room: ROOM_MIN,
             output: BytesMut::new(),
@@ -196,7 +199,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             began,
             worker: self.worker,
             metrics: server.engine.metrics(),
-            max: server.settings.output_max,
+            max: server.bounds.output_max.get(),
         };
         let (session, segment) = (&mut self.session, &mut self.segment);
         session.spans = Spans::default();
@@ -230,7 +233,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             if let Some(pause) = &mut pause {
                 return pause.as_mut().poll(context).map(|()| Ok(false));
             }
-            if self.output.len() >= server.settings.output_max {
+            if self.output.len() >= server.bounds.output_max.get() {
                 return Poll::Pending;
             }
             if next == Next::Handle {

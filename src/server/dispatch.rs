@@ -73,7 +73,7 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
         if session.transaction.takes(&command) && !is_exec(words) {
             let bytes = words.iter().map(Bytes::len).sum();
             let kept = server.keeps_words().then(|| words.clone());
-            let max = server.settings.queued_max;
+            let max = server.bounds.queued_max.get();
             segment.push(
                 session
                     .transaction

@@ -217,7 +217,7 @@ fn write_clients(server: &Server, text: &mut Text) {
     text.fields(&[
         ("connected_clients", &server.clients.count()),
         ("cluster_connections", &0),
-        ("maxclients", &server.settings.clients_max),
+        ("maxclients", &server.bounds.places.max.get()),
         ("blocked_clients", &0),
         ("tracking_clients", &0),
         ("pubsub_clients", &subscribers),

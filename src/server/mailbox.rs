@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::adjustable::Size;
+
 /// This part of the bytes that may wait for a client may do so for longer than [`LONG`].
 pub(super) const LONG_PART: usize = 4;
 pub(super) const LONG: Duration = Duration::from_secs(60);
@@ -19,7 +21,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Mailbox {
     /// Bytes that may wait for the client.
-    waiting_max: usize,
+    waiting_max: Size,
     /// Whether there is something to look at: the connection looks at this at each turn.
     has_news: AtomicBool,
     content: Mutex<Content>,
@@ -50,7 +52,7 @@ impl From<Ended> for std::io::Error {
 
 impl Mailbox {
     /// An empty one, for so many bytes.
-    pub(super) fn new(waiting_max: usize) -> Self {
+    pub(super) fn new(waiting_max: Size) -> Self {
         Self {
             waiting_max,
             has_news: AtomicBool::new(false),
@@ -71,7 +73,7 @@ impl Mailbox {
         content.waiting.extend_from_slice(frames);
         let now = Instant::now();
         let waiting = content.waiting.len();
-        let long_max = self.waiting_max / LONG_PART;
+        let long_max = self.waiting_max.get() / LONG_PART;
         if waiting <= long_max {
             content.long_since = None;
         }
@@ -79,7 +81,7 @@ impl Mailbox {
             true => *content.long_since.get_or_insert(now),
             false => now,
         };
-        if waiting > self.waiting_max || now.duration_since(long_since) > LONG {
+        if waiting > self.waiting_max.get() || now.duration_since(long_since) > LONG {
             content.end();
         }
         self.announce(content);
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_posted_is_taken_once() {
-        let mailbox = Mailbox::new(1024);
+        let mailbox = Mailbox::new(Size::new(1024));
         assert!(!mailbox.has_news());
         mailbox.post(b"one");
         mailbox.post(b"two");
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_cut_off() {
-        let mailbox = Mailbox::new(4096);
+        let mailbox = Mailbox::new(Size::new(4096));
         let kibibyte = vec![0; 1024];
         for _ in 0..4 {
             mailbox.post(&kibibyte);

@@ -4,6 +4,7 @@ mod acl;
 mod acl_log;
 mod admission;
 mod answer;
+mod bounds;
 mod clients;
 mod config;
 mod connection;
@@ -37,7 +38,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,12 +46,12 @@ use crate::access::{Access, Throttle};
 use crate::command::table::{self, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Metrics, Spans};
-use crate::resp::Limits;
 use crate::shutdown::Stopping;
 use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
 use acl_log::AclLog;
+use bounds::InForce;
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -62,11 +62,14 @@ use pause::Pause;
 use pubsub::PubSub;
 use statistics::Statistics;
 
+pub use bounds::Bounds;
+
 /// Everything that connections share.
 #[derive(Debug)]
 pub struct Server {
     engine: Arc<Engine>,
     settings: Settings,
+    bounds: InForce,
     workers: Workers,
     clients: Clients,
     identity: Identity,
@@ -84,22 +87,16 @@ pub struct Server {
 /// Bounds and facts of the RESP port.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bounds on a request.
-    pub limits: Limits,
+    /// Longest argument, in bytes.
+    pub argument_max: usize,
     /// Longest value, in bytes.
     pub value_max: usize,
     /// Whether MSET over several shards is done as a whole.
     pub atomic_mset: bool,
-    /// Most connections at a time.
-    pub clients_max: usize,
-    /// Bytes of replies that wait for a slow reader, and of messages.
-    pub output_max: usize,
-    /// Commands between MULTI and EXEC.
-    pub queued_max: usize,
+    /// Bounds that may change.
+    pub bounds: Bounds,
     /// A connection on which nothing comes for so long is closed; 0 is never. CONFIG SET changes it.
     pub idle_timeout: Duration,
-    /// How long a connection has to say who it is, if it must.
-    pub authentication_timeout: Duration,
     /// The port that INFO shows: as in Redis, that in the clear if there is one.
     pub port: u16,
     /// What the proxy runs on, in a few words, for INFO.
@@ -123,10 +120,12 @@ const DRAIN_TURN: Duration = Duration::from_millis(100);
 impl Server {
     /// A server that is not listening yet, and lets in the users of `access`.
     pub fn new(engine: Arc<Engine>, settings: Settings, access: Access, workers: Workers) -> Self {
-        let clients_max = settings.clients_max as u64;
+        let clients_max = settings.bounds.clients_max as u64;
         engine.metrics().clients_max.set(clients_max);
+        let bounds = InForce::new(settings.bounds);
         Self {
-            clients: Clients::new(settings.output_max),
+            clients: Clients::new(bounds.output_max.clone()),
+            bounds,
             identity: Identity::new(),
             config: Adjustable::with_timeout(settings.idle_timeout),
             access,
@@ -143,13 +142,24 @@ impl Server {
         }
     }
 
+    /// Changes bounds. Who is connected stays.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.bounds.set(bounds);
+        let clients_max = bounds.clients_max as u64;
+        self.engine.metrics().clients_max.set(clients_max);
+    }
+
+    /// Changes how long a connection may be idle, as CONFIG SET does; zero is for ever.
+    pub fn set_idle_timeout(&self, timeout: Duration) {
+        self.config.set_timeout(timeout);
+    }
+
     /// Accepts connections until the drain begins, and serves them until they leave, or the stop
     /// begins and all of them have answered what they had read.
     pub async fn run(self: Arc<Self>, doors: Doors, stopping: Stopping) {
         let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(self.settings.clients_max));
         let admit = |(knock, address): (Knock, SocketAddr)| {
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = self.bounds.places.take() else {
                 self.engine.metrics().connections_rejected.add(1);
                 connections.spawn(turn_away(knock));
                 return;
@@ -211,7 +221,7 @@ impl Server {
             return;
         }
         self.clients
-            .end_unknown(self.settings.authentication_timeout);
+            .end_unknown(self.bounds.authentication_timeout.get());
     }
 
     /// Notes requests that took long, if that is what they did.

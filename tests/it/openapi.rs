@@ -10,6 +10,9 @@ use crate::harness::{Scratch, Setup, checker, run_to_end};
 /// Generated requests for each operation.
 const EXAMPLES: &str = "25";
 
+/// Its answer never ends, so nobody can judge it when it is over; the page's own tests read it.
+const STREAM: &str = "/events";
+
 const METHODS: [&str; 8] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace",
 ];
@@ -41,18 +44,18 @@ fn schemathesis_finds_nothing() {
         .arg("run")
         .arg(format!("http://{}/openapi.json", it.http().addr()))
         .args(["--checks", "all", "--continue-on-failure", "--no-color"])
+        .args(["--exclude-path", STREAM])
         .args(["--seed", "1", "--max-examples", EXAMPLES])
-        // A stream without an end.
-        .args(["--exclude-path", "/events"])
         .arg("--report-json-path")
         .arg(&report);
     let printed = run_to_end(in_dir(&mut command, &dir));
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
-    let operations = operations(&document);
-    let expected = json!([true, operations, operations - 1, 0, 0]);
+    // All but one.
+    let operations = operations(&document) - 1;
+    let expected = json!([true, operations, operations, 0, 0]);
     let done = json!([
         report["complete"],
-        report["operations"]["total"],
+        report["operations"]["selected"],
         report["operations"]["tested"],
         report["operations"]["errored"],
         report["test_cases"]["with_failures"],

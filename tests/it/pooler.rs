@@ -46,11 +46,11 @@ impl Pooler {
 
 /// Moves one round trip after the other.
 fn serve(mut client: TcpStream, server: &str, alternates: &AtomicBool) -> io::Result<()> {
-    let mut length = [0; 4];
-    client.read_exact(&mut length)?;
-    let mut startup = length.to_vec();
-    startup.resize(u32::from_be_bytes(length) as usize, 0);
-    client.read_exact(&mut startup[4..])?;
+    let mut startup = read_startup(&mut client)?;
+    if startup[4..] == SSL_REQUEST {
+        client.write_all(b"N")?;
+        startup = read_startup(&mut client)?;
+    }
     let mut sessions = [TcpStream::connect(server)?, TcpStream::connect(server)?];
     let mut hello = Vec::new();
     for session in &mut sessions {
@@ -85,6 +85,18 @@ fn serve(mut client: TcpStream, server: &str, alternates: &AtomicBool) -> io::Re
             turn = 1 - turn;
         }
     }
+}
+
+/// What a client asks that would like TLS.
+const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+
+fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length)?;
+    let mut startup = length.to_vec();
+    startup.resize(u32::from_be_bytes(length) as usize, 0);
+    client.read_exact(&mut startup[4..])?;
+    Ok(startup)
 }
 
 fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {

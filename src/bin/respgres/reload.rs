@@ -10,7 +10,7 @@ use respgres::tls::ServerTls;
 
 use crate::failure::Failure;
 use crate::logging::LogLevel;
-use crate::serve::users_source;
+use crate::serve::{bounds, users_source};
 
 /// What can be changed while it runs.
 pub struct Running {
@@ -54,6 +54,11 @@ impl Running {
         self.engine
             .set_pool_sizes(new.db_pool_min_size, new.db_pool_max_size);
         self.engine.set_queue_wait_max(new.queue_wait_max);
+        self.server.set_bounds(bounds(&new));
+        // Not if it has not changed: CONFIG SET may have.
+        if changed.contains(&"CLIENT_IDLE_TIMEOUT") {
+            self.server.set_idle_timeout(new.client_idle_timeout);
+        }
         self.http_token.replace(new.http_token.as_ref());
         self.log_level.set(&new.log_level);
         // Small files, read once a signal; what is new is logged there.

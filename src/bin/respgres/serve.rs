@@ -14,7 +14,6 @@ use respgres::crash_points::CrashPoints;
 use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
 use respgres::engine::{self, Engine, Keepers};
 use respgres::metrics::Metrics;
-use respgres::resp::Limits;
 use respgres::routing::Scheme;
 use respgres::server::{self, Server};
 use respgres::shutdown::{Request, Signals, Stopping};
@@ -81,17 +80,11 @@ pub async fn serve(
     let server = Arc::new(Server::new(
         Arc::clone(&engine),
         server::Settings {
-            limits: Limits {
-                argument_max: config.max_value_size.max(shard::KEY_MAX),
-                request_max: config.max_request_size,
-            },
+            argument_max: config.max_value_size.max(shard::KEY_MAX),
             value_max: config.max_value_size,
             atomic_mset: config.atomic_mset,
-            clients_max: config.max_clients,
-            output_max: config.max_output_buffer,
-            queued_max: config.max_queued_commands,
+            bounds: bounds(&config),
             idle_timeout: config.client_idle_timeout,
-            authentication_timeout: config.authentication_timeout,
             port: ports.port,
             backend,
         },
@@ -246,6 +239,17 @@ fn crash_points() -> CrashPoints {
 
 fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
+}
+
+/// The bounds of the RESP port.
+pub fn bounds(config: &Config) -> server::Bounds {
+    server::Bounds {
+        clients_max: config.max_clients,
+        request_max: config.max_request_size,
+        output_max: config.max_output_buffer,
+        queued_max: config.max_queued_commands,
+        authentication_timeout: config.authentication_timeout,
+    }
 }
 
 /// Where the users of the RESP port are.
