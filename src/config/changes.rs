@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Config;
 use super::layers::Layers;
 use super::targets::ShardTarget;
 use super::variables::{SHARD_URL, VARIABLES};
+use super::{Config, InForce};
 
 /// The variables that take effect without a restart. Everything else decides where data are, how connections are made,
 /// or how memory is laid out, and is read at start only.
@@ -92,6 +92,14 @@ impl Config {
     /// Notes that what may change was taken from `new`.
     pub fn took_reloadable(&mut self, new: &Config) {
         self.given.take_reloadable(&new.given);
+        for setting in &mut self.in_force {
+            let is_it = |other: &&InForce| other.name == setting.name;
+            if let Some(new) = new.in_force.iter().find(is_it)
+                && RELOADABLE.contains(&setting.name.as_str())
+            {
+                setting.clone_from(new);
+            }
+        }
     }
 }
 

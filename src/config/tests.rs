@@ -941,3 +941,50 @@ fn a_token_can_stand_in_a_header_and_is_not_shown() {
         );
     }
 }
+
+#[test]
+fn what_is_in_force_is_told_with_its_source_and_without_secrets() {
+    let given = Given {
+        args: vec!["--cache-ttl=60"],
+        env: BTreeMap::from([
+            ("SHARD_0_URL", "postgresql://u:hunter2@db/app"),
+            ("REDIS_URL", "redis://:hunter2@cache:6379"),
+        ]),
+        dotenv: "MAX_CLIENTS=7\n",
+    };
+    let mut config = given.load().unwrap();
+    let told = |config: &Config, name: &str| {
+        let found = config.in_force.iter().find(|setting| setting.name == name);
+        let found = found.unwrap_or_else(|| panic!("{name} is told"));
+        (found.value.clone(), found.source)
+    };
+    for (name, value, source) in [
+        (
+            "SHARD_0_URL",
+            "postgresql://u:***@db/app",
+            Source::Environment,
+        ),
+        ("REDIS_URL", "redis://:***@cache:6379", Source::Environment),
+        ("CACHE_TTL", "60", Source::Flag),
+        ("MAX_CLIENTS", "7", Source::DotEnv),
+        ("NUM_SHARDS", "1", Source::Default),
+        ("LOG_FORMAT", "text", Source::Default),
+    ] {
+        assert_eq!(told(&config, name), (value.to_owned(), source));
+    }
+    assert_eq!(config.in_force.len(), VARIABLES.len());
+    let again = Given {
+        dotenv: "MAX_CLIENTS=8\nCACHE_TTL=9\n",
+        args: Vec::new(),
+        ..given
+    };
+    config.took_reloadable(&again.load().unwrap());
+    let ttl = ("9".to_owned(), Source::DotEnv);
+    assert_eq!(told(&config, "CACHE_TTL"), ttl);
+    let clients = ("7".to_owned(), Source::DotEnv);
+    assert_eq!(
+        told(&config, "MAX_CLIENTS"),
+        clients,
+        "until the next start"
+    );
+}

@@ -564,6 +564,23 @@ fn the_page_is_for_get_alone(setup: Setup) {
 }
 
 #[test]
+fn who_has_the_token_sees_the_page_and_nobody_else() {
+    let token = "a-token-0123456789";
+    let dir = Scratch::new("page-token");
+    let proxy = ProxyBuilder::new(dir.path())
+        .env("HTTP_TOKEN", token)
+        .start();
+    let http = proxy.http();
+    for path in ["/", "/events", "/events?once=true"] {
+        assert_eq!(http.get(path).status, 401, "{path}");
+    }
+    let browser = watch(&format!("http://anybody:{token}@{}/", http.addr()));
+    let shown = browser.eval("document.documentElement.outerHTML");
+    assert!(!shown.as_str().unwrap().contains(token), "it is no figure");
+    assert!(shown.as_str().unwrap().contains("HTTP_TOKEN"));
+}
+
+#[test]
 fn a_reload_shows_what_is_in_force_then() {
     let mut it = Setup::embedded().start();
     let mut events = Events::open(it.http().addr());
@@ -609,7 +626,7 @@ fn secrets_are_not_told() {
 #[test]
 #[ignore = "takes minutes, and writes into docs/"]
 fn screenshots() {
-    let it = Setup::postgres().start();
+    let it = Setup::postgres().env("REDIS_TIMEOUT_MS", "5000").start();
     it.conn().run("CONFIG SET slowlog-log-slower-than 20000");
     let all: Vec<String> = ["session", "user", "cart", "product", "feature"]
         .iter()
@@ -657,6 +674,7 @@ fn screenshots() {
         browser.call("Emulation.setScrollbarsHidden", hidden);
         // Past the transitions.
         std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(browser.text("#state"), "Ready", "take them again");
         std::fs::write(docs.join(file), browser.screenshot()).unwrap();
     }
     stop.store(true, Ordering::Relaxed);

@@ -103,8 +103,7 @@ pub async fn serve(
     if let Some(tls) = &ports.tls {
         tasks.spawn(Arc::clone(tls).watch(stop_work.clone()));
     }
-    // Whoever changes the configuration while it runs tells it here.
-    let (_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
+    let (tell_in_force, in_force) = watch::channel(Arc::from(config.in_force.as_slice()));
     let facts = http::Facts {
         shards: config.shards.iter().map(ToString::to_string).collect(),
         cache: config.cache.to_string(),
@@ -151,6 +150,7 @@ pub async fn serve(
             Request::Reload => {
                 notifier.reloading().await;
                 running.reload(&mut config, read_again());
+                tell_in_force.send_replace(Arc::from(config.in_force.as_slice()));
                 notifier.ready(&status).await;
             }
             Request::Stop(name) => {

@@ -7,6 +7,10 @@ const HIDDEN = 60000;
 const LOST = "The connection to the proxy is lost.";
 const DELAYS = [500, 1000, 2000, 4000, 5000];
 
+// Beside the page, so that it works below any path. What the browser knows of the user goes along by itself, and
+// must not be in the address, as it may be in that of the page.
+const EVENTS = new URL("events", `${location.origin}${location.pathname}`);
+
 let lost = null;
 let problems = [];
 let failures = 0;
@@ -108,8 +112,7 @@ async function connect() {
   sign();
   let reason = LOST;
   try {
-    // Relative, so that it works below any path; with the credentials of the page.
-    const response = await fetch("events", { headers: { accept: "text/event-stream" }, cache: "no-store", signal: abort.signal });
+    const response = await fetch(EVENTS, { headers: { accept: "text/event-stream" }, cache: "no-store", signal: abort.signal });
     if (response.ok) await read(response.body, sign);
     else reason = await refusal(response);
   } catch (error) {
