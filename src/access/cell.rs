@@ -46,6 +46,14 @@ impl Access {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
+    /// From now on users that let anybody in are not taken.
+    pub fn require_passwords(&self) {
+        self.source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .must_ask = true;
+    }
+
     /// Whether there are others than the one user who may do everything.
     pub fn is_configured(&self) -> bool {
         self.is_configured.load(Ordering::Relaxed)

@@ -27,6 +27,6 @@ pub use digest::Digest;
 pub use file::FileMistake;
 pub use rights::{Denial, Rights};
 pub use source::{LoadError, Source};
-pub use throttle::Throttle;
+pub use throttle::{Throttle, Turn};
 pub use user::User;
 pub use users::{DEFAULT_USER, Refused, Users};

@@ -14,6 +14,8 @@ pub struct Source {
     pub password: Option<SecretText>,
     /// USERS_FILE.
     pub users_file: Option<PathBuf>,
+    /// Whether nobody may get in without a password, since everybody can reach the port.
+    pub must_ask: bool,
 }
 
 /// Why there are no users: nothing of what was read is used.
@@ -23,6 +25,8 @@ pub enum LoadError {
     Unreadable(PathBuf, std::io::Error),
     /// The file has mistakes; at least one.
     Mistakes(PathBuf, Vec<FileMistake>),
+    /// Somebody would get in without a password who may not.
+    LetsAnybodyIn,
     /// Both PASSWORD and the file are about the default user.
     TwoDefaults(PathBuf),
 }
@@ -43,6 +47,10 @@ impl fmt::Display for LoadError {
                 }
                 Ok(())
             }
+            LoadError::LetsAnybodyIn => f.write_str(
+                "with these users whoever reaches the port gets in without a password, and it can be reached from other \
+                 machines; give PASSWORD, or take `nopass` away, or start the proxy anew with LISTEN_WITHOUT_AUTHENTICATION",
+            ),
             LoadError::TwoDefaults(path) => write!(
                 f,
                 "{} has the user `{DEFAULT_USER}`, and PASSWORD is given as well; take one of them away",
@@ -66,6 +74,14 @@ impl Source {
     ///
     /// The file can't be read, or has mistakes.
     pub fn load(&self) -> Result<Users, LoadError> {
+        let users = self.read()?;
+        match self.must_ask && users.ask_for_no_password() {
+            true => Err(LoadError::LetsAnybodyIn),
+            false => Ok(users),
+        }
+    }
+
+    fn read(&self) -> Result<Users, LoadError> {
         let password = self.password.as_ref().map(|text| text.expose().as_bytes());
         let Some(path) = &self.users_file else {
             return Ok(Users::with_password(password));

@@ -2,9 +2,10 @@
 //! <https://redis.io/docs/latest/commands/auth/>
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::Server;
 use super::acl_log::Noted;
@@ -12,7 +13,7 @@ use super::clients::Client;
 use super::control::refusal;
 use super::pubsub::KINDS;
 use super::session::Session;
-use crate::access::{DEFAULT_USER, Denial, LoadError, Refused, Source, User, Users};
+use crate::access::{DEFAULT_USER, Denial, LoadError, Refused, Source, Turn, User, Users};
 use crate::command::control::{ChannelKind, Credentials, KillFilter};
 use crate::command::{Command, Rejection, table};
 use crate::resp::Reply;
@@ -60,6 +61,13 @@ impl Admission {
             true => self.user.rights().check(words).is_err(),
             false => needs_login(words),
         }
+    }
+}
+
+/// Waits, unless the connection is to end.
+async fn pause(client: &Client, wait: Duration) {
+    if !wait.is_zero() {
+        let _ = timeout(wait, client.stop.cancelled()).await;
     }
 }
 
@@ -192,24 +200,36 @@ impl Server {
         }
         let name = username.as_deref().unwrap_or(DEFAULT_USER.as_bytes());
         let address = client.address().ip();
+        // A name that is unknown may be a password in the wrong place.
+        let known = users.find(name).map_or("(unknown)", |user| user.name());
+        match self.throttle.turn(address, known, Instant::now()) {
+            Turn::In(wait) => pause(client, wait).await,
+            Turn::Refused(wait) => {
+                self.engine.metrics().authentication_failures.add(1);
+                return Err(Reply::Error(format!(
+                    "ERR too many failed logins of this user from this address; try again in {} s",
+                    wait.as_secs() + 1
+                )));
+            }
+        }
         match users.authenticate(name, password) {
             Ok(user) => {
                 session.admission = Admission::new(&user, generation, true);
                 client.set_user(&user, true);
-                self.throttle.succeeded(address);
+                self.throttle.succeeded(address, known);
                 Ok(())
             }
             Err(Refused) => {
-                // A name that is unknown may be a password in the wrong place.
-                let known = users.find(name).map_or("(unknown)", |user| user.name());
                 self.engine.metrics().authentication_failures.add(1);
-                let wait = self.throttle.failed(address, Instant::now());
-                tracing::warn!(
-                    client = %client.address(),
-                    user = known,
-                    "a login was refused; its answer waits {} ms",
-                    wait.as_millis()
-                );
+                let (wait, is_logged) = self.throttle.failed(address, known, Instant::now());
+                if is_logged {
+                    tracing::warn!(
+                        client = %client.address(),
+                        user = known,
+                        "a login was refused; its answer waits {} ms",
+                        wait.as_millis()
+                    );
+                }
                 self.acl_log.note(
                     client,
                     Noted {
@@ -219,7 +239,7 @@ impl Server {
                         username: known.to_owned(),
                     },
                 );
-                tokio::time::sleep(wait).await;
+                pause(client, wait).await;
                 Err(Reply::Error(
                     "WRONGPASS invalid username-password pair or user is disabled.".into(),
                 ))
@@ -237,15 +257,21 @@ impl Server {
         }
     }
 
-    /// Takes the users from another source from now on, and reads them now.
+    /// Reads the users of another source, without letting them in.
     ///
     /// # Errors
     ///
-    /// They can't be read. Nothing has changed.
-    pub fn reload_users(&self, source: Source) -> Result<(), LoadError> {
-        self.replace_users(source.load()?);
+    /// They can't be read, or would let in who may not.
+    pub fn prepare_users(&self, source: Source) -> Result<(Users, Source), LoadError> {
+        let must_ask = self.access.source().must_ask;
+        let source = Source { must_ask, ..source };
+        Ok((source.load()?, source))
+    }
+
+    /// Lets in the users that were prepared, and none else.
+    pub fn take_users(&self, (users, source): (Users, Source)) {
+        self.replace_users(users);
         self.access.set_source(source);
-        Ok(())
     }
 
     /// Replaces the users. Connections of users that are gone or off end, and those that hear channels, or all

@@ -192,12 +192,17 @@ impl Client {
         )
     }
 
+    /// Notes that something has come.
+    pub(super) fn note_activity(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.connected).as_millis();
+        self.active_millis
+            .store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Notes that a command has come, and returns the time.
     pub(super) fn touch(&self, command: &'static str) -> Instant {
         let now = Instant::now();
-        let millis = now.duration_since(self.connected).as_millis();
-        self.active_millis
-            .store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.note_activity(now);
         self.describe(|described| described.last_command = command);
         now
     }

@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -144,6 +144,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Err(error) => self.broken = Some(error),
             }
         }
+        if requests.is_empty() && !self.input.is_empty() {
+            // A request that is arriving: who sends it is neither idle nor quiet.
+            self.registration.client.note_activity(Instant::now());
+        }
         let is_full = requests.len() >= requests_max;
         let admitted = self.server.pause.admitted(requests);
         let is_paused = admitted < requests.len();
@@ -181,12 +185,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             Some(Request::Refused(_)) => None,
             None => return Ok(true),
         };
-        let admission = &mut self.session.admission;
-        if server.access.generation() != admission.generation()
-            && !server.admit_again(client, admission)
-        {
-            return Err(Ended.into());
-        }
         let began = client.touch(last.map_or("", |at| COMMANDS[at].name));
         self.worker.commands.add_alone(count as u64);
         let samples = self.worker.sampler.draw(count, began);

@@ -46,6 +46,13 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
         if segment.is_empty() {
             out.answering = place;
         }
+        // At each request: those before it may have taken long, as AUTH with a wrong password does.
+        let is_over = client.mailbox.has_news() && client.mailbox.has_ended();
+        let is_same = server.access.generation() == session.admission.generation();
+        if is_over || (!is_same && !server.admit_again(client, &mut session.admission)) {
+            segment.finish(server, session, out).await?;
+            return Err(Ended.into());
+        }
         let words = match request {
             Request::Words(words) if is_http(words) => {
                 tracing::warn!(

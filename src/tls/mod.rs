@@ -20,7 +20,7 @@ pub use client::{ClientTls, IdentityFiles, Roots};
 pub use doors::{Doors, Knock};
 pub use files::TlsError;
 pub use postgres::{ConnectError, PostgresTls, SslMode, TlsStream as PostgresStream};
-pub use server::{ClientAuth, Refused, ServerFiles, ServerTls};
+pub use server::{ClientAuth, Prepared, Refused, ServerFiles, ServerTls};
 pub use verify::Verification;
 
 /// The cryptography of all connections. Not the process's default one: there is no such thing here.

@@ -70,11 +70,15 @@ pub struct ServerTls {
     refusals: Mutex<Refusals>,
 }
 
+/// What is shown.
 struct Current {
     mark: Mark,
     config: Arc<ServerConfig>,
     validity: Option<Validity>,
 }
+
+/// What was read again, and is not shown yet.
+pub struct Prepared(Current);
 
 /// What was read: a digest of the contents, or why there are none.
 type Mark = Result<[u8; 32], TlsError>;
@@ -143,9 +147,24 @@ impl ServerTls {
     ///
     /// What is wrong with which file. The certificate of before is kept.
     pub fn reload(&self) -> Result<bool, TlsError> {
+        match self.prepare()? {
+            Some(prepared) => {
+                self.take(prepared);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Reads the files again, without taking what is new; `None` if they have not changed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which file.
+    pub fn prepare(&self) -> Result<Option<Prepared>, TlsError> {
         let contents = Contents::read(&self.files)?;
         if self.read_current().mark == contents.mark() {
-            return Ok(false);
+            return Ok(None);
         }
         let new = contents.build(&self.files)?;
         let is_expired = |validity: &Option<Validity>| {
@@ -154,6 +173,11 @@ impl ServerTls {
         if is_expired(&new.validity) && !is_expired(&self.read_current().validity) {
             return Err(TlsError::new(&self.files.certificate, "has expired"));
         }
+        Ok(Some(Prepared(new)))
+    }
+
+    /// Shows what was prepared to new connections.
+    pub fn take(&self, Prepared(new): Prepared) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         tracing::info!(
             certificate = %self.files.certificate.display(),
@@ -161,7 +185,6 @@ impl ServerTls {
             "the certificate was read again; new connections see it"
         );
         self.judge(Standing::Good);
-        Ok(true)
     }
 
     /// Looks after the files every 2 s until `stop`, and reloads what has changed.

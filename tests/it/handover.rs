@@ -215,3 +215,46 @@ fn sigterm_cuts_a_drain_short() {
     old.proxy_mut().terminate();
     assert_eq!(old.proxy_mut().wait_exit().code, 0);
 }
+
+#[test]
+fn a_request_that_is_arriving_is_waited_for() {
+    let mut old = old_proxy("600000");
+    let mut conn = old.conn();
+    let request = encode(&[b"SET", b"slow", &vec![b'x'; 3000]]);
+    conn.send(&request[..100]);
+    old.proxy_mut().signal(Signal::SIGQUIT);
+    // Longer than a quiet client is kept, in pieces.
+    for piece in request[100..].chunks(500) {
+        thread::sleep(std::time::Duration::from_millis(400));
+        conn.send(piece);
+    }
+    assert_eq!(conn.read(), "+OK");
+    assert_eq!(old.proxy_mut().wait_exit().code, 0);
+}
+
+#[test]
+fn a_process_that_can_t_start_takes_no_connection() {
+    let old = old_proxy("1000");
+    let addr = old.resp_addr();
+    let (stop, counted) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(Conn::open(&addr).run("PING"), "+PONG");
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..5 {
+            let refusal = old
+                .builder()
+                .env("RESP_ADDR", addr.clone())
+                .env("HTTP_ADDR", old.http().addr())
+                .env("SHARD_1_URL", old.urls()[0].clone())
+                .run_refused();
+            assert!(refusal.contains("SHARD_1_URL"), "{refusal}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        connecting.join().unwrap();
+    });
+    assert!(counted.load(Ordering::Relaxed) > 5);
+}

@@ -25,14 +25,14 @@ struct Port {
     remedy: &'static str,
 }
 
-/// Looks at all ports.
+/// Looks at all ports; returns for which protocols it must stay so that nobody gets in just so.
 ///
 /// # Errors
 ///
 /// One can be reached from other machines and asks for nothing, and nobody said that this is meant.
-pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<(), Failure> {
-    let ports: Vec<Port> = ports
-        .open
+pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<Asks, Failure> {
+    let all = &ports.open;
+    let ports: Vec<Port> = all
         .iter()
         .map(|open| {
             let (asks, remedy) = match open.protocol {
@@ -51,7 +51,7 @@ pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<(), Failure> {
             }
         })
         .collect();
-    let is_open = |port: &&Port| !port.asks && !port.address.ip().to_canonical().is_loopback();
+    let is_open = |port: &&Port| !port.asks && is_reachable(port.address);
     let open: Vec<&Port> = ports.iter().filter(is_open).collect();
     if is_meant {
         for port in open {
@@ -61,10 +61,21 @@ pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<(), Failure> {
                 port.address
             );
         }
-        return Ok(());
+        return Ok(Asks {
+            resp: false,
+            http: false,
+        });
     }
     if open.is_empty() {
-        return Ok(());
+        let must_ask = |protocol: Protocol| {
+            all.iter().any(|open| {
+                open.protocol == protocol && !open.needs_certificate && is_reachable(open.address)
+            })
+        };
+        return Ok(Asks {
+            resp: must_ask(Protocol::Resp),
+            http: must_ask(Protocol::Http),
+        });
     }
     let problems = open.iter().map(|port| {
         format!(
@@ -78,4 +89,9 @@ pub fn check(ports: &Ports, asks: Asks, is_meant: bool) -> Result<(), Failure> {
          127.0.0.1, say so: LISTEN_WITHOUT_AUTHENTICATION=i-know-that-anyone-can-connect",
     );
     Err(refused(text))
+}
+
+/// Whether other machines can reach it.
+fn is_reachable(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }

@@ -1,6 +1,7 @@
 //! Where the log goes and in which shape.
 
 use respgres::config::{Config, LogFormat};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,8 +19,20 @@ impl LogLevel {
     }
 }
 
+/// The modules that log keys and values below this level; who wants that has to name them.
+const TELLS_DATA: &str = "tokio_postgres";
+
 fn parsed(filter: &str) -> EnvFilter {
-    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+    let parsed = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    match format!("{TELLS_DATA}=info").parse() {
+        Ok(directive)
+            if !filter.contains(TELLS_DATA)
+                && parsed.max_level_hint() > Some(LevelFilter::INFO) =>
+        {
+            parsed.add_directive(directive)
+        }
+        _ => parsed,
+    }
 }
 
 /// Starts logging to standard error, as configured. With the feature `otel`, `traces` get the spans of

@@ -1,27 +1,34 @@
-//! The ports: bound before anything else is touched, since one that is taken is the commonest mistake.
+//! The ports: taken before anything else is touched, since one that is taken is the commonest mistake, and open to
+//! clients when everything else is there. With several processes on one port, one that listened and could not start
+//! would reset connections that the others would have served.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use respgres::config::Config;
 use respgres::tls::{ClientAuth, Doors, ServerTls};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::failure::{Failure, failure, refused};
-use crate::listen::listen;
+use crate::listen::{bind, listen};
 
-/// The ports of both protocols, open and not served yet.
+/// The ports of both protocols, taken and not open yet.
 pub struct Ports {
-    /// For Redis clients.
-    pub resp: Doors,
-    /// For HTTP.
-    pub http: Doors,
     /// What those with TLS show of themselves.
     pub tls: Option<Arc<ServerTls>>,
     /// The port that INFO shows.
     pub port: u16,
     /// All of them.
     pub open: Vec<Open>,
+    sockets: Vec<(Door, TcpSocket)>,
+}
+
+/// Which of a protocol's two ports it is.
+struct Door {
+    variable: &'static str,
+    address: String,
+    protocol: Protocol,
+    is_tls: bool,
 }
 
 /// What is spoken at a port.
@@ -33,7 +40,7 @@ pub enum Protocol {
     Http,
 }
 
-/// A port that is open.
+/// A port that is taken.
 pub struct Open {
     /// The variable that names it.
     pub variable: &'static str,
@@ -48,48 +55,65 @@ pub struct Open {
 }
 
 impl Ports {
-    /// Opens them.
+    /// Takes them.
     ///
     /// # Errors
     ///
     /// One can't be had, or there is something wrong with the certificate.
-    pub async fn open(config: &Config) -> Result<Self, Failure> {
-        let mut all = Vec::new();
+    pub async fn take(config: &Config) -> Result<Self, Failure> {
         let client_auth = config.tls.as_ref().map(|files| files.client_auth);
         let needs_certificate = client_auth == Some(ClientAuth::Required);
-        let mut open = async |name, variable, protocol, address: &Option<String>| match address {
-            Some(address) => {
-                let listener = listen(variable, address, config.reuse_port).await?;
-                let local = listener
-                    .local_addr()
-                    .map_err(|error| failure(format!("a listener has no address: {error}")))?;
-                all.push(Open {
-                    variable,
-                    name,
-                    protocol,
-                    address: local,
-                    needs_certificate: needs_certificate && variable.contains("TLS"),
-                });
-                Ok::<_, Failure>(Some(listener))
-            }
-            None => Ok(None),
-        };
-        let resp = open("resp", "RESP_ADDR", Protocol::Resp, &config.resp_addr).await?;
-        let resp_tls = open(
-            "resp (TLS)",
-            "RESP_TLS_ADDR",
-            Protocol::Resp,
-            &config.resp_tls_addr,
-        )
-        .await?;
-        let http = open("http", "HTTP_ADDR", Protocol::Http, &config.http_addr).await?;
-        let http_tls = open(
-            "http (TLS)",
-            "HTTP_TLS_ADDR",
-            Protocol::Http,
-            &config.http_tls_addr,
-        )
-        .await?;
+        let (mut open, mut sockets) = (Vec::new(), Vec::new());
+        for (name, variable, protocol, is_tls, address) in [
+            (
+                "resp",
+                "RESP_ADDR",
+                Protocol::Resp,
+                false,
+                &config.resp_addr,
+            ),
+            (
+                "resp (TLS)",
+                "RESP_TLS_ADDR",
+                Protocol::Resp,
+                true,
+                &config.resp_tls_addr,
+            ),
+            (
+                "http",
+                "HTTP_ADDR",
+                Protocol::Http,
+                false,
+                &config.http_addr,
+            ),
+            (
+                "http (TLS)",
+                "HTTP_TLS_ADDR",
+                Protocol::Http,
+                true,
+                &config.http_tls_addr,
+            ),
+        ] {
+            let Some(address) = address else { continue };
+            let socket = bind(variable, address, config.reuse_port).await?;
+            let local = socket
+                .local_addr()
+                .map_err(|error| failure(format!("a socket has no address: {error}")))?;
+            open.push(Open {
+                variable,
+                name,
+                protocol,
+                address: local,
+                needs_certificate: is_tls && needs_certificate,
+            });
+            let door = Door {
+                variable,
+                address: address.clone(),
+                protocol,
+                is_tls,
+            };
+            sockets.push((door, socket));
+        }
         let tls = config
             .tls
             .clone()
@@ -97,17 +121,36 @@ impl Ports {
         let tls = tls
             .transpose()
             .map_err(|error| refused(format!("TLS: {error}")))?;
+        Ok(Self {
+            tls,
+            port: open.first().map_or(0, |open: &Open| open.address.port()),
+            open,
+            sockets,
+        })
+    }
+
+    /// Opens them: those of Redis clients, and those of HTTP.
+    ///
+    /// # Errors
+    ///
+    /// Another process was faster.
+    pub fn open(&mut self, reuse_port: bool) -> Result<(Doors, Doors), Failure> {
+        let (mut resp, mut resp_tls, mut http, mut http_tls) = (None, None, None, None);
+        for (door, socket) in self.sockets.drain(..) {
+            let listener = listen(door.variable, &door.address, reuse_port, socket)?;
+            let place = match (door.protocol, door.is_tls) {
+                (Protocol::Resp, false) => &mut resp,
+                (Protocol::Resp, true) => &mut resp_tls,
+                (Protocol::Http, false) => &mut http,
+                (Protocol::Http, true) => &mut http_tls,
+            };
+            *place = Some(listener);
+        }
         let doors = |plain, secured: Option<TcpListener>| Doors {
             plain,
-            tls: secured.zip(tls.clone()),
+            tls: secured.zip(self.tls.clone()),
         };
-        Ok(Self {
-            resp: doors(resp, resp_tls),
-            http: doors(http, http_tls),
-            tls,
-            port: all.first().map_or(0, |open: &Open| open.address.port()),
-            open: all,
-        })
+        Ok((doors(resp, resp_tls), doors(http, http_tls)))
     }
 
     /// What to log when they are served.

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use respgres::access::{Source, Users};
 use respgres::config::{Change, Config};
 use respgres::engine::Engine;
 use respgres::http::Token;
 use respgres::server::Server;
-use respgres::tls::ServerTls;
+use respgres::tls::{Prepared, ServerTls};
 
 use crate::failure::Failure;
+use crate::listening::Asks;
 use crate::logging::LogLevel;
 use crate::serve::{bounds, users_source};
 
@@ -19,10 +21,36 @@ pub struct Running {
     pub http_token: Arc<Token>,
     /// The certificate of the ports.
     pub tls: Option<Arc<ServerTls>>,
+    /// Which ports must not let in everybody.
+    pub must_ask: Asks,
     pub log_level: LogLevel,
 }
 
+/// What was read, and is not in force yet.
+type PreparedParts = (Option<(Users, Source)>, Option<Prepared>);
+
 impl Running {
+    /// Reads the files that the configuration names: small ones, once a signal.
+    fn prepare(&self, old: &Config, new: &Config) -> Result<PreparedParts, String> {
+        if self.must_ask.http && new.http_token.is_none() {
+            return Err(
+                "HTTP_TOKEN: there is none any more, and the port can be reached from other machines; give one, or start the \
+                 proxy anew with LISTEN_WITHOUT_AUTHENTICATION"
+                    .to_owned(),
+            );
+        }
+        // Also when no variable has changed: what the file says may have.
+        let source = users_source(new);
+        let is_given = source.is_given() || users_source(old).is_given();
+        let users = is_given
+            .then(|| self.server.prepare_users(source))
+            .transpose()
+            .map_err(|error| format!("PASSWORD, USERS_FILE: {error}"))?;
+        let certificate = self.tls.as_ref().map(|tls| tls.prepare()).transpose();
+        let certificate = certificate.map_err(|error| format!("TLS: {error}"))?;
+        Ok((users, certificate.flatten()))
+    }
+
     /// Takes what may change from `new`, and says of the rest that it needs a start. With a mistake nothing
     /// changes.
     pub fn reload(&self, config: &mut Config, new: Result<Config, Failure>) {
@@ -33,13 +61,19 @@ impl Running {
                 return;
             }
         };
-        // Also when no variable has changed: what the file says may have.
-        let users = users_source(&new);
-        if (users.is_given() || users_source(config).is_given())
-            && let Err(error) = self.server.reload_users(users)
-        {
-            tracing::error!("SIGHUP: nothing was changed: USERS_FILE: {error}");
-            return;
+        // All that can fail comes first: half of a change is none that anybody wanted.
+        let (users, certificate) = match self.prepare(config, &new) {
+            Ok(prepared) => prepared,
+            Err(problem) => {
+                tracing::error!("SIGHUP: nothing was changed: {problem}");
+                return;
+            }
+        };
+        if let Some(users) = users {
+            self.server.take_users(users);
+        }
+        if let Some((tls, certificate)) = self.tls.as_ref().zip(certificate) {
+            tls.take(certificate);
         }
         let changes = config.changes(&new);
         for Change { variable, .. } in changes.iter().filter(|change| !change.takes_effect) {
@@ -61,10 +95,6 @@ impl Running {
         }
         self.http_token.replace(new.http_token.as_ref());
         self.log_level.set(&new.log_level);
-        // Small files, read once a signal; what is new is logged there.
-        if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
-            tracing::error!("SIGHUP: the certificate of before is kept: {error}");
-        }
         config.shutdown_timeout = new.shutdown_timeout;
         config.drain_timeout = new.drain_timeout;
         config.password = new.password.clone();

@@ -56,7 +56,7 @@ pub async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::new().map_err(|error| failure(format!("can't handle signals: {error}")))?;
-    let ports = Ports::open(&config).await?;
+    let mut ports = Ports::take(&config).await?;
 
     let access = Access::load(users_source(&config))
         .map_err(|error| refused(format!("USERS_FILE: {error}")))?;
@@ -64,7 +64,10 @@ pub async fn serve(
         resp: !access.current().0.ask_for_no_password(),
         http: config.http_token.is_some(),
     };
-    listening::check(&ports, asks, config.listen_without_authentication)?;
+    let must_ask = listening::check(&ports, asks, config.listen_without_authentication)?;
+    if must_ask.resp {
+        access.require_passwords();
+    }
 
     let stop_work = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -77,6 +80,7 @@ pub async fn serve(
     let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
 
+    let (resp, http) = ports.open(config.reuse_port)?;
     let server = Arc::new(Server::new(
         Arc::clone(&engine),
         server::Settings {
@@ -111,7 +115,7 @@ pub async fn serve(
     };
     let mut serving = {
         let http = http::serve(
-            ports.http,
+            http,
             Arc::clone(&engine),
             http_limits,
             Arc::clone(&http_token),
@@ -119,7 +123,7 @@ pub async fn serve(
             stop_http.clone(),
         );
         let http = workers.of(0).spawn(http);
-        let resp = Arc::clone(&server).run(ports.resp, stopping.clone());
+        let resp = Arc::clone(&server).run(resp, stopping.clone());
         tokio::spawn(async move {
             let resp = async {
                 resp.await;
@@ -143,6 +147,7 @@ pub async fn serve(
         server: Arc::clone(&server),
         http_token,
         tls: ports.tls,
+        must_ask,
         log_level,
     };
     loop {
@@ -258,6 +263,7 @@ pub fn users_source(config: &Config) -> access::Source {
     access::Source {
         password: config.password.clone(),
         users_file: config.users_file.clone(),
+        must_ask: false,
     }
 }
 

@@ -18,6 +18,7 @@ mod of_its_own {
     use super::*;
     both_backends!(
         wrong_passwords_wait_longer_each_time,
+        who_guesses_on_many_connections_is_not_judged,
         failures_are_counted_and_logged_without_the_password,
         who_does_not_log_in_is_disconnected,
     );
@@ -246,6 +247,41 @@ fn wrong_passwords_wait_longer_each_time(setup: Setup) {
     assert!(conn.run("AUTH wrong").is_error());
     let text = log_lines(&it, "its answer waits");
     assert!(text[7].contains("waits 25 ms"), "{text:?}");
+}
+
+/// Closing a connection to try on another gains nothing, and takes nobody's place.
+fn who_guesses_on_many_connections_is_not_judged(setup: Setup) {
+    let it = setup.users(USERS).env("MAX_CLIENTS", "50").start();
+    let mut admin = it.conn_of("admin", "admin");
+    for _ in 0..8 {
+        it.conn().send(b"AUTH app wrong\r\n");
+    }
+    eventually("all have failed", || {
+        let log = admin.run("ACL LOG 100").array();
+        (log.len() == 8
+            || log
+                .iter()
+                .any(|entry| entry.to_string().contains("\"count\", :8")))
+        .then_some(())
+    });
+    // The right one among many is not told from the others.
+    let mut refused = 0;
+    for n in 0..200 {
+        let mut conn = it.conn();
+        conn.set_limit(std::time::Duration::from_millis(200));
+        let password = if n == 100 { "app" } else { "wrong" };
+        conn.send(format!("AUTH app {password}\r\n").as_bytes());
+        match conn.try_read() {
+            Ok(reply) => {
+                assert!(reply.error().contains("too many failed logins"), "{reply}");
+                refused += 1;
+            }
+            Err(_) => assert!(n != 100, "it was judged"),
+        }
+    }
+    assert!(refused > 190, "{refused}");
+    // Other users of the same address come in as before.
+    it.conn_of("reader", "reader");
 }
 
 /// The lines of the log that have this in them.

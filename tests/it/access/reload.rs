@@ -1,7 +1,10 @@
 //! The users are replaced while connections use them.
 
 use super::USERS;
-use crate::harness::{Deployment, Setup, both_backends, eventually, with_reference};
+use crate::harness::{
+    Deployment, ProxyBuilder, Scratch, Setup, args, both_backends, encode, eventually,
+    with_reference,
+};
 
 with_reference!(acl_load_takes_all_of_a_file_or_nothing);
 
@@ -9,6 +12,7 @@ mod of_its_own {
     use super::*;
     both_backends!(
         new_rights_are_in_force_for_those_who_are_connected,
+        what_a_user_sent_is_not_done_when_it_is_gone,
         connections_of_users_who_are_gone_end,
         what_was_queued_is_looked_at_again,
         a_broken_file_is_refused_at_start,
@@ -106,6 +110,28 @@ fn connections_of_users_who_are_gone_end(setup: Setup) {
     write(&it, "user default on nopass ~* &* +@all\n");
     assert_eq!(admin.run("ACL LOAD"), "+OK");
     admin.expect_closed();
+}
+
+/// Also in the middle of what it has sent.
+fn what_a_user_sent_is_not_done_when_it_is_gone(setup: Setup) {
+    let it = setup.users(USERS).start();
+    let mut admin = it.conn_of("admin", "admin");
+    let mut app = it.conn_of("app", "app");
+    let mut sent = Vec::new();
+    for _ in 0..7 {
+        sent.extend(encode(&args!["AUTH", "app", "wrong"]));
+    }
+    sent.extend(encode(&args!["SET", "app:late", "value"]));
+    app.send(&sent);
+    // The first ones are answered after less than a tenth of a second, all of them after 3.
+    eventually("it has begun", || {
+        let log = admin.run("ACL LOG").array();
+        (!log.is_empty()).then_some(())
+    });
+    write(&it, &USERS.replace("user app on", "user app off"));
+    assert_eq!(admin.run("ACL LOAD"), "+OK");
+    app.read_to_end();
+    assert_eq!(admin.run("EXISTS app:late"), ":0");
 }
 
 fn what_was_queued_is_looked_at_again(setup: Setup) {
@@ -220,6 +246,42 @@ mod on_sighup {
         assert_eq!(it.conn_of("app", "app").run("GET app:1"), "$-1");
     }
 
+    /// As a file that is being written is for a moment.
+    #[test]
+    fn a_port_that_everybody_can_reach_is_not_opened_to_everybody() {
+        let dir = Scratch::new("open");
+        let file = dir.join(".env");
+        let settings = "PASSWORD=sesame\nHTTP_TOKEN=token\n";
+        fs::write(&file, settings).unwrap();
+        let mut proxy = ProxyBuilder::new(dir.path())
+            .env("RESP_ADDR", "0.0.0.0:0")
+            .env("HTTP_ADDR", "0.0.0.0:0")
+            .start();
+        for (less, named) in [
+            ("", "HTTP_TOKEN"),
+            ("HTTP_TOKEN=token\n", "PASSWORD, USERS_FILE"),
+            ("PASSWORD=sesame\n", "HTTP_TOKEN"),
+        ] {
+            fs::write(&file, less).unwrap();
+            let refusals = proxy.log().matches("nothing was changed").count();
+            proxy.signal(Signal::SIGHUP);
+            let log = eventually("it was refused", || {
+                let log = proxy.log();
+                (log.matches("nothing was changed").count() > refusals).then_some(log)
+            });
+            let last = log
+                .lines()
+                .rfind(|line| line.contains("nothing was changed"));
+            assert!(last.unwrap().contains(named), "{log}");
+            let (_, port) = proxy.resp_addr().rsplit_once(':').unwrap();
+            let mut conn = crate::harness::Conn::open(&format!("127.0.0.1:{port}"));
+            assert_eq!(conn.run("GET key"), "-NOAUTH Authentication required.");
+            assert_eq!(proxy.http().get("/stats").status, 401);
+        }
+        proxy.terminate();
+        assert_eq!(proxy.wait_exit().code, 0);
+    }
+
     #[test]
     fn a_mistake_in_the_users_changes_nothing() {
         let mut it = Setup::embedded().users(USERS).start();
@@ -228,7 +290,7 @@ mod on_sighup {
         reload(
             &mut it,
             "CACHE_TTL=1",
-            "SIGHUP: nothing was changed: USERS_FILE",
+            "SIGHUP: nothing was changed: PASSWORD, USERS_FILE",
         );
         assert_eq!(app.run("ACL WHOAMI"), "\"app\"");
         assert!(!it.proxy().log().contains("changed CACHE_TTL"));

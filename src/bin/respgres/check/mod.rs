@@ -12,7 +12,7 @@ use respgres::tls::ServerTls;
 use respgres::workers::Workers;
 
 use crate::failure::Failure;
-use crate::listen::listen;
+use crate::listen::bind;
 use crate::serve;
 use report::Report;
 
@@ -55,7 +55,7 @@ pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode
         ("HTTP_TLS_ADDR", &config.http_tls_addr),
     ] {
         let Some(address) = address else { continue };
-        match listen(variable, address, config.reuse_port).await {
+        match bind(variable, address, config.reuse_port).await {
             Ok(_listener) => report.right(variable, &format!("{address} is free"))?,
             Err(failure) => {
                 let text = failure.text.replace(&format!("{variable}: "), "");
