@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::adjustable::Size;
-
 /// So many bytes for all. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Budget {
     used: Arc<AtomicUsize>,
-    max: Size,
+    max: Arc<AtomicUsize>,
 }
 
 impl Budget {
@@ -17,18 +15,18 @@ impl Budget {
     pub fn new(max: usize) -> Self {
         Self {
             used: Arc::default(),
-            max: Size::new(max),
+            max: Arc::new(AtomicUsize::new(max)),
         }
     }
 
     /// Changes it. What is taken already is not taken back.
     pub fn set_max(&self, max: usize) {
-        self.max.set(max);
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// How many bytes there are for all.
     pub fn max(&self) -> usize {
-        self.max.get()
+        self.max.load(Ordering::Relaxed)
     }
 
     /// Nothing of it yet.

@@ -73,7 +73,7 @@ fn ready_when_the_ports_are_open_and_stopping_at_sigterm() {
     assert!(before.iter().all(|other| other == "WATCHDOG=1\n"));
     // It says where, and that is where somebody answers.
     assert!(ready.contains(&format!(
-        "\nSTATUS=serving Redis clients on {}",
+        "\nSTATUS=serving: resp listening on {}",
         it.resp_addr()
     )));
     assert_eq!(it.conn().run("PING"), "+PONG");

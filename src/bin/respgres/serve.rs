@@ -138,7 +138,7 @@ pub async fn serve(
     for port in &listening {
         tracing::info!("{port}");
     }
-    let status = listening.join(", ");
+    let status = format!("serving: {}", listening.join(", "));
     notifier.ready(&status).await;
 
     let mut served = None;

@@ -76,7 +76,7 @@ fn no_secret_is_told_by_a_proxy_that_works() {
         .shard_urls(&urls)
         .env("REDIS_URL_FILE", file.to_str().unwrap())
         .env("USERS_FILE", users.to_str().unwrap())
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "trace,tokio_postgres=trace")
         .start();
     let mut shown = String::new();
     let mut monitor = proxy.conn();
@@ -119,7 +119,7 @@ fn no_secret_is_told_by_a_proxy_that_reaches_nothing() {
         )
         .env("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:1/0"))
         .env("PASSWORD_FILE", file.to_str().unwrap())
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "trace,tokio_postgres=trace")
         .start();
     let mut shown = String::new();
     talk(&mut proxy.conn(), &format!("{MARK}-password"), &mut shown);
