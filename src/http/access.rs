@@ -3,15 +3,19 @@
 //! Programs send it as `Authorization: Bearer TOKEN`. A browser can't be told to send that; it asks for a name and a
 //! password, and sends the token as the password of whatever name (Basic), also for the events and files of a page.
 //!
+//! Without a token everybody may come in, but not every web page that a browser of ours has open: what is in its way is
+//! that a page may not write to another origin, and may not be under a name that somebody made to lead here.
+//!
 //! The probes of orchestrators need no token, as they give nothing away; `/health` without one tells only the state as a
 //! whole.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, HOST, ORIGIN, REFERER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -116,11 +120,20 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         return next.run(request).await;
     }
     match api.token.judge(request.headers()) {
-        Standing::NoneNeeded | Standing::Known(Scheme::Bearer) => next.run(request).await,
-        Standing::Known(Scheme::Basic) if is_from_elsewhere(&request) => {
-            ApiError::from_elsewhere().into_response()
-        }
-        Standing::Known(Scheme::Basic) => next.run(request).await,
+        Standing::NoneNeeded if may_be_rebound(request.headers()) => ApiError::forbidden(
+            "a browser may ask by an IP address or localhost only, as any page could be under another name; \
+             set HTTP_TOKEN to use a name",
+        )
+        .into_response(),
+        Standing::NoneNeeded if is_from_elsewhere(&request) => ApiError::forbidden(
+            "a page of another origin may not write; set HTTP_TOKEN, and send it as Authorization: Bearer TOKEN",
+        )
+        .into_response(),
+        Standing::Known(Scheme::Basic) if is_from_elsewhere(&request) => ApiError::forbidden(
+            "a page of another origin may not write; send the token as Authorization: Bearer TOKEN",
+        )
+        .into_response(),
+        Standing::NoneNeeded | Standing::Known(_) => next.run(request).await,
         Standing::Nobody if request.uri().path() == PARTLY_PUBLIC => {
             request.extensions_mut().insert(Anonymous);
             next.run(request).await
@@ -151,6 +164,39 @@ fn is_from_elsewhere(request: &Request) -> bool {
         .get(HOST)
         .and_then(|host| host.to_str().ok());
     origin.is_none() || origin != host
+}
+
+/// Whether a page may be asking whose name was made to lead here after it was loaded. To its browser that is one origin,
+/// so only the name tells. Programs may use any name: of services, for one.
+fn may_be_rebound(headers: &HeaderMap) -> bool {
+    is_of_a_browser(headers)
+        && headers
+            .get_all(HOST)
+            .iter()
+            .any(|host| !host.to_str().is_ok_and(leads_where_it_says))
+}
+
+/// Browsers send `Sec-Fetch-…` only where they trust the connection, which plain HTTP to a name is not, and `Origin` only
+/// with what may write; a page can have `Referer` left out. It can not do so with `Accept-Language`.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    [ORIGIN, REFERER, ACCEPT_LANGUAGE]
+        .iter()
+        .any(|name| headers.contains_key(name))
+        || headers
+            .keys()
+            .any(|name| name.as_str().starts_with("sec-fetch-"))
+}
+
+/// Whether nobody decides where `host`, with or without a port, leads.
+fn leads_where_it_says(host: &str) -> bool {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let name = host.split_once(':').map_or(host, |(name, _port)| name);
+    name.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok()
+        || host.parse::<SocketAddr>().is_ok()
+        || bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
 }
 
 fn refused(detail: &str) -> Response {
@@ -215,6 +261,38 @@ mod tests {
         }
         assert_eq!(judge(&token, ""), Standing::Nobody);
         assert!(!format!("{token:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn only_addresses_and_localhost_lead_where_they_say() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "10.1.2.3:80",
+            "[::1]",
+            "[::1]:8080",
+            "localhost",
+            "LocalHost:8080",
+        ] {
+            assert!(leads_where_it_says(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.",
+            "localhost.:8080",
+            "localhost.evil.example",
+            "evil.localhost",
+            "127.0.0.1.",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "evil.example:127.0.0.1",
+            "[evil.example]",
+            "[::1].evil.example",
+        ] {
+            assert!(!leads_where_it_says(host), "{host}");
+        }
     }
 
     #[test]
