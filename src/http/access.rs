@@ -11,7 +11,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -23,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use super::Api;
 use super::error::ApiError;
@@ -38,7 +38,7 @@ pub(super) const PUBLIC: [&str; 2] = ["/live", "/ready"];
 const PARTLY_PUBLIC: &str = "/health";
 
 /// The token, which can be replaced while the port serves.
-pub struct Token(RwLock<Option<[u8; 32]>>);
+pub struct Token(watch::Sender<Option<[u8; 32]>>);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,17 +49,23 @@ impl fmt::Debug for Token {
 impl Token {
     /// The token; without one, everybody may do everything.
     pub fn new(token: Option<&SecretText>) -> Self {
-        Self(RwLock::new(token.map(|token| digest(token.expose()))))
+        Self(watch::Sender::new(
+            token.map(|token| digest(token.expose())),
+        ))
     }
 
-    /// Has requests from now on need another one.
+    /// Has requests from now on need another one, and ends what goes on for those that came in with the one of before.
     pub fn replace(&self, token: Option<&SecretText>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            token.map(|token| digest(token.expose()));
+        let new = token.map(|token| digest(token.expose()));
+        self.0.send_if_modified(|token| {
+            let has_changed = *token != new;
+            *token = new;
+            has_changed
+        });
     }
 
     fn judge(&self, headers: &HeaderMap) -> Standing {
-        let Some(wanted) = *self.0.read().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(wanted) = *self.0.borrow() else {
             return Standing::NoneNeeded;
         };
         let Some(given) = headers.get(AUTHORIZATION) else {
@@ -110,6 +116,20 @@ fn credentials(header: &HeaderValue) -> Option<(Scheme, Vec<u8>)> {
     Some((Scheme::Basic, pair[colon + 1..].to_vec()))
 }
 
+/// What lets a request in: as long as the token is the one of then.
+#[derive(Clone)]
+pub(super) struct Admission(watch::Receiver<Option<[u8; 32]>>);
+
+impl Admission {
+    /// Waits until the token is another one.
+    pub(super) async fn is_over(&mut self) {
+        // There will be no other if nobody can set one.
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Marks a request that showed no token, where one is needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Anonymous;
@@ -119,6 +139,9 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
     if PUBLIC.contains(&request.uri().path()) {
         return next.run(request).await;
     }
+    // Before the look at the token, so that no change of it is missed.
+    let admission = Admission(api.token.0.subscribe());
+    request.extensions_mut().insert(admission);
     match api.token.judge(request.headers()) {
         Standing::NoneNeeded if may_be_rebound(request.headers()) => ApiError::forbidden(
             "a browser may ask by an IP address or localhost only, as any page could be under another name; \

@@ -1,6 +1,12 @@
 //! What web pages can do on the side port while it needs no token, how long a viewer is let in, and who holds up whom.
 
-use crate::harness::{Deployment, Setup, curl};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{DEADLINE, Deployment, ProxyBuilder, Scratch, Setup, curl, eventually};
 
 /// The status of a request with these headers, and what came with it.
 #[track_caller]
@@ -85,5 +91,66 @@ fn a_page_under_a_name_that_was_made_to_lead_here_can_not_read_either() {
     for path in ["/read/key", "/metrics", "/health", "/ready"] {
         let (status, _) = ask(&it, path, &["Host: respgres.default.svc:8080"], &[]);
         assert_eq!(status, 200, "{path}");
+    }
+}
+
+/// A stream of events, of which one has come.
+#[track_caller]
+fn viewer(addr: &str, token: Option<&str>) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let shown = token.map_or(String::new(), |token| {
+        format!("Authorization: Bearer {token}\r\n")
+    });
+    let request = format!("GET /events HTTP/1.1\r\nHost: {addr}\r\n{shown}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = BufReader::new(stream);
+    until(&mut stream, "event: hello");
+    stream
+}
+
+/// Reads on until a line begins like this.
+#[track_caller]
+fn until(stream: &mut BufReader<TcpStream>, wanted: &str) {
+    let begun = Instant::now();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(
+            stream.read_line(&mut line).unwrap() > 0,
+            "there is {wanted:?}"
+        );
+        if line.starts_with(wanted) {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "there is {wanted:?}");
+    }
+}
+
+#[test]
+fn a_stream_of_events_ends_with_the_token_that_let_it_in() {
+    let dir = Scratch::new("revoked");
+    let set = |settings: &str| std::fs::write(dir.join(".env"), settings).unwrap();
+    set("CACHE_TTL=17\n");
+    let mut proxy = ProxyBuilder::new(dir.path()).start();
+    let addr = proxy.http().addr().to_owned();
+    let mut stream = viewer(&addr, None);
+    for token in ["first-0123456789", "second-0123456789"] {
+        set(&format!("HTTP_TOKEN={token}\n"));
+        proxy.signal(Signal::SIGHUP);
+        // The last chunk.
+        until(&mut stream, "0\r\n");
+        stream = viewer(&addr, Some(token));
+    }
+    // With the same token it goes on.
+    set("HTTP_TOKEN=second-0123456789\nCACHE_TTL=18\n");
+    proxy.signal(Signal::SIGHUP);
+    until(&mut stream, "event: configuration");
+    eventually("the reload is over", || {
+        let log = proxy.log();
+        log.contains("SIGHUP: changed CACHE_TTL").then_some(())
+    });
+    for _ in 0..4 {
+        until(&mut stream, "data: ");
     }
 }
