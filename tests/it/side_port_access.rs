@@ -1,6 +1,6 @@
 //! What web pages can do on the side port while it needs no token, how long a viewer is let in, and who holds up whom.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -153,4 +153,30 @@ fn a_stream_of_events_ends_with_the_token_that_let_it_in() {
     for _ in 0..4 {
         until(&mut stream, "data: ");
     }
+}
+
+#[test]
+fn who_has_not_asked_yet_holds_a_place_for_less_long() {
+    let it = Setup::embedded().start();
+    let addr = &it.http().addr().to_owned();
+    let open = |sent: &str| {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        BufReader::new(stream)
+    };
+    let request = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    // It comes first, so that with the same limit it would be the first to end.
+    let mut known = open(&request);
+    until(&mut known, "HTTP/1.1 200");
+    for sent in ["", "GET /live HTTP/1.1\r\nX-Slow: "] {
+        let mut rest = Vec::new();
+        open(sent).read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    let last = request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    known.get_mut().write_all(last.as_bytes()).unwrap();
+    let mut rest = String::new();
+    known.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("HTTP/1.1 200"), "{rest}");
 }
