@@ -3,15 +3,18 @@
 //! Programs send it as `Authorization: Bearer TOKEN`. A browser can't be told to send that; it asks for a name and a
 //! password, and sends the token as the password of whatever name (Basic), also for the events and files of a page.
 //!
+//! Without a token everybody may come in, but not every web page that a browser of ours has open: what is in its way is
+//! that a page may not write to another origin, and may not be under a name that somebody made to lead here.
+//!
 //! The probes of orchestrators need no token, as they give nothing away; `/health` without one tells only the state as a
 //! whole.
 
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, HOST, ORIGIN, REFERER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -19,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use super::Api;
 use super::error::ApiError;
@@ -34,7 +38,7 @@ pub(super) const PUBLIC: [&str; 2] = ["/live", "/ready"];
 const PARTLY_PUBLIC: &str = "/health";
 
 /// The token, which can be replaced while the port serves.
-pub struct Token(RwLock<Option<[u8; 32]>>);
+pub struct Token(watch::Sender<Option<[u8; 32]>>);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,17 +49,23 @@ impl fmt::Debug for Token {
 impl Token {
     /// The token; without one, everybody may do everything.
     pub fn new(token: Option<&SecretText>) -> Self {
-        Self(RwLock::new(token.map(|token| digest(token.expose()))))
+        Self(watch::Sender::new(
+            token.map(|token| digest(token.expose())),
+        ))
     }
 
-    /// Has requests from now on need another one.
+    /// Has requests from now on need another one, and ends what goes on for those that came in with the one of before.
     pub fn replace(&self, token: Option<&SecretText>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            token.map(|token| digest(token.expose()));
+        let new = token.map(|token| digest(token.expose()));
+        self.0.send_if_modified(|token| {
+            let has_changed = *token != new;
+            *token = new;
+            has_changed
+        });
     }
 
     fn judge(&self, headers: &HeaderMap) -> Standing {
-        let Some(wanted) = *self.0.read().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(wanted) = *self.0.borrow() else {
             return Standing::NoneNeeded;
         };
         let Some(given) = headers.get(AUTHORIZATION) else {
@@ -106,6 +116,20 @@ fn credentials(header: &HeaderValue) -> Option<(Scheme, Vec<u8>)> {
     Some((Scheme::Basic, pair[colon + 1..].to_vec()))
 }
 
+/// What lets a request in: as long as the token is the one of then.
+#[derive(Clone)]
+pub(super) struct Admission(watch::Receiver<Option<[u8; 32]>>);
+
+impl Admission {
+    /// Waits until the token is another one.
+    pub(super) async fn is_over(&mut self) {
+        // There will be no other if nobody can set one.
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Marks a request that showed no token, where one is needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Anonymous;
@@ -115,12 +139,24 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
     if PUBLIC.contains(&request.uri().path()) {
         return next.run(request).await;
     }
+    // Before the look at the token, so that no change of it is missed.
+    let admission = Admission(api.token.0.subscribe());
+    request.extensions_mut().insert(admission);
     match api.token.judge(request.headers()) {
-        Standing::NoneNeeded | Standing::Known(Scheme::Bearer) => next.run(request).await,
-        Standing::Known(Scheme::Basic) if is_from_elsewhere(&request) => {
-            ApiError::from_elsewhere().into_response()
-        }
-        Standing::Known(Scheme::Basic) => next.run(request).await,
+        Standing::NoneNeeded if may_be_rebound(request.headers()) => ApiError::forbidden(
+            "a browser may ask by an IP address or localhost only, as any page could be under another name; \
+             set HTTP_TOKEN to use a name",
+        )
+        .into_response(),
+        Standing::NoneNeeded if is_from_elsewhere(&request) => ApiError::forbidden(
+            "a page of another origin may not write; set HTTP_TOKEN, and send it as Authorization: Bearer TOKEN",
+        )
+        .into_response(),
+        Standing::Known(Scheme::Basic) if is_from_elsewhere(&request) => ApiError::forbidden(
+            "a page of another origin may not write; send the token as Authorization: Bearer TOKEN",
+        )
+        .into_response(),
+        Standing::NoneNeeded | Standing::Known(_) => next.run(request).await,
         Standing::Nobody if request.uri().path() == PARTLY_PUBLIC => {
             request.extensions_mut().insert(Anonymous);
             next.run(request).await
@@ -151,6 +187,39 @@ fn is_from_elsewhere(request: &Request) -> bool {
         .get(HOST)
         .and_then(|host| host.to_str().ok());
     origin.is_none() || origin != host
+}
+
+/// Whether a page may be asking whose name was made to lead here after it was loaded. To its browser that is one origin,
+/// so only the name tells. Programs may use any name: of services, for one.
+fn may_be_rebound(headers: &HeaderMap) -> bool {
+    is_of_a_browser(headers)
+        && headers
+            .get_all(HOST)
+            .iter()
+            .any(|host| !host.to_str().is_ok_and(leads_where_it_says))
+}
+
+/// Browsers send `Sec-Fetch-…` only where they trust the connection, which plain HTTP to a name is not, and `Origin` only
+/// with what may write; a page can have `Referer` left out. It can not do so with `Accept-Language`.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    [ORIGIN, REFERER, ACCEPT_LANGUAGE]
+        .iter()
+        .any(|name| headers.contains_key(name))
+        || headers
+            .keys()
+            .any(|name| name.as_str().starts_with("sec-fetch-"))
+}
+
+/// Whether nobody decides where `host`, with or without a port, leads.
+fn leads_where_it_says(host: &str) -> bool {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let name = host.split_once(':').map_or(host, |(name, _port)| name);
+    name.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok()
+        || host.parse::<SocketAddr>().is_ok()
+        || bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
 }
 
 fn refused(detail: &str) -> Response {
@@ -215,6 +284,38 @@ mod tests {
         }
         assert_eq!(judge(&token, ""), Standing::Nobody);
         assert!(!format!("{token:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn only_addresses_and_localhost_lead_where_they_say() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "10.1.2.3:80",
+            "[::1]",
+            "[::1]:8080",
+            "localhost",
+            "LocalHost:8080",
+        ] {
+            assert!(leads_where_it_says(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.",
+            "localhost.:8080",
+            "localhost.evil.example",
+            "evil.localhost",
+            "127.0.0.1.",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "evil.example:127.0.0.1",
+            "[evil.example]",
+            "[::1].evil.example",
+        ] {
+            assert!(!leads_where_it_says(host), "{host}");
+        }
     }
 
     #[test]

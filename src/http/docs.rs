@@ -59,10 +59,20 @@ impl Modify for Access {
                 "Any name, and the token as the password: for browsers",
             ),
         );
-        let answer = || {
+        let answers = [
+            (
+                "401",
+                "The token is missing or wrong, where HTTP_TOKEN is set",
+            ),
+            (
+                "403",
+                "A browser asks for a page of another origin, or under a name without HTTP_TOKEN",
+            ),
+        ];
+        let answer = |description| {
             let body = Content::new(Some(Ref::from_schema_name("ErrorAnswer")));
             ResponseBuilder::new()
-                .description("The token is missing or wrong, where HTTP_TOKEN is set")
+                .description(description)
                 .content("application/json", body)
         };
         for (path, item) in &mut description.paths.paths {
@@ -71,7 +81,9 @@ impl Modify for Access {
             }
             for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
                 let responses = &mut operation.responses.responses;
-                responses.insert("401".to_owned(), answer().build().into());
+                for (status, description) in answers {
+                    responses.insert(status.to_owned(), answer(description).build().into());
+                }
             }
         }
     }

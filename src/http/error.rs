@@ -68,12 +68,9 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 403: a page of somebody else asks.
-    pub(super) fn from_elsewhere() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "a page of another origin may not write; send the token as Authorization: Bearer TOKEN",
-        )
+    /// 403: a page of somebody else asks, or may.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 408: the body did not arrive in time.

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,7 +25,11 @@ use crate::tls::{Doors, Knock, Refused};
 /// Connections at a time. More than people and monitors need; who calls often keeps one open.
 const CONNECTIONS_MAX: usize = 2048;
 
-/// How long a connection may be without a request, and how long the head of one may take to arrive.
+/// How long a new connection may take to the end of the head of its first request. Short, as whoever connects and says
+/// nothing takes the place of a probe.
+const FIRST_HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection may be without another request, and how long the head of one may take to arrive.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
 /// How long a client may take nothing of an answer.
@@ -143,16 +148,29 @@ impl Port {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         client: SocketAddr,
     ) {
+        let has_asked = Notify::new();
+        let router = TowerToHyperService::new(self.router.clone());
+        let answer = service_fn(|request| {
+            has_asked.notify_one();
+            router.call(request)
+        });
+        let is_silent = async {
+            let asked = tokio::time::timeout(FIRST_HEAD_MAX, has_asked.notified()).await;
+            if asked.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
-            .serve_connection(
-                TokioIo::new(Patience::new(stream, READ_MAX)),
-                TowerToHyperService::new(self.router.clone()),
-            );
+            .serve_connection(TokioIo::new(Patience::new(stream, READ_MAX)), answer);
         let mut serving = pin!(serving);
         let served = tokio::select! {
             served = serving.as_mut() => served,
+            () = is_silent => {
+                tracing::debug!(%client, "an HTTP connection ended: no request came");
+                return;
+            }
             () = self.shutdown.cancelled() => {
                 serving.as_mut().graceful_shutdown();
                 serving.await

@@ -48,6 +48,7 @@ mod routing;
 mod servers;
 mod shard_outage;
 mod side_port;
+mod side_port_access;
 mod sizes;
 mod stopping;
 mod strings;

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
@@ -27,6 +28,7 @@ use super::snapshot::{Point, Snapshot, Sources};
 use crate::config::Source;
 use crate::engine::Engine;
 use crate::http::Api;
+use crate::http::access::Admission;
 use crate::http::error::{ApiError, ErrorAnswer};
 
 /// How many may watch at a time. Each costs a connection, and some kilobytes a second.
@@ -179,7 +181,7 @@ impl Live {
     }
 
     /// A viewer, unless there are too many.
-    fn viewer(self: &Arc<Self>) -> Result<Viewer, ApiError> {
+    fn viewer(self: &Arc<Self>, admission: Admission) -> Result<Viewer, ApiError> {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_full| {
@@ -195,6 +197,7 @@ impl Live {
         }
         Ok(Viewer {
             live: Arc::clone(self),
+            admission,
             latest,
             configuration: self.facts.configuration.clone(),
             _place: place,
@@ -245,18 +248,20 @@ impl Past {
 /// One who watches.
 struct Viewer {
     live: Arc<Live>,
+    admission: Admission,
     latest: watch::Receiver<Option<Bytes>>,
     configuration: watch::Receiver<Arc<[crate::config::InForce]>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Viewer {
-    /// The next event; `None` when the proxy stops. Who reads slowly misses some.
+    /// The next event; `None` when the proxy stops, or the token is replaced. Who reads slowly misses some.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             tokio::select! {
                 biased;
                 () = self.live.stop.cancelled() => return None,
+                () = self.admission.is_over() => return None,
                 changed = self.configuration.changed(), if self.configuration.has_changed().is_ok() => {
                     if changed.is_ok() {
                         let configuration = self.live.configuration();
@@ -289,7 +294,7 @@ fn event(name: Option<&str>, data: &impl Serialize) -> Bytes {
     Bytes::from(event)
 }
 
-/// The figures of the page, each second, until the client goes away or the proxy stops. The first event is named
+/// The figures of the page, each second, until the client goes away, the proxy stops or the token is replaced. The first event is named
 /// `hello` and has the last minutes and the configuration; `configuration` comes again when it has changed. All others
 /// have no name, and are snapshots.
 #[utoipa::path(
@@ -305,10 +310,11 @@ fn event(name: Option<&str>, data: &impl Serialize) -> Bytes {
 )]
 pub(in crate::http) async fn events(
     State(api): State<Api>,
+    Extension(admission): Extension<Admission>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let is_once = is_once(uri.query().unwrap_or_default())?;
-    let mut viewer = api.live.viewer()?;
+    let mut viewer = api.live.viewer(admission)?;
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),
