@@ -63,6 +63,8 @@ pub(crate) async fn drive(
             break;
         }
         let sent = Instant::now();
+        // Where more is due than can be sent, nothing is said by how long it was due.
+        let due = if run.may_be_refused { sent } else { due };
         stream.write_all(&commands).await?;
         while awaited > 0 {
             replies.receive(&mut stream).await?;

@@ -127,7 +127,9 @@ def report(samples, settings, described):
     lines = [
         "# Overload",
         "",
-        f"Made by `{command()}`. {described}",
+        f"Made by `{command()}`.",
+        "",
+        *(f"- {line}" for line in described),
         "",
         f"Clients offer {TIMES} times the peak, on {connections} connections, each with {depth} requests under way, over"
         f" {SHARDS} shards and a Redis; medians of {settings.rounds} rounds, with the range. The time is that of what was"
