@@ -96,7 +96,7 @@ fn of_two_lines_of_a_key_the_later_one_counts_also_where_keys_are_left_alone() {
     std::fs::write(dir.join("all.jsonl"), text).unwrap();
     let output = run(&dir, &["import", "all.jsonl", &to(&it), "--if-absent"], 0);
     assert_eq!(count(&output, "written"), 2);
-    for (key, value) in [("a", "new"), ("b", "only"), ("there", "own")] {
+    for (key, value) in [("a", "\"new\""), ("b", "\"only\""), ("there", "\"own\"")] {
         assert_eq!(conn.run(&format!("GET {key}")), value);
     }
 }
