@@ -10,15 +10,24 @@
 # half done: under it a snapshot is taken on each shard. Then the locks go, and the dumps read from their snapshots for
 # as long as they like. With RESTORE_POINT=NAME (and a role that may call pg_create_restore_point) the same instant gets a
 # name in the write-ahead log of every shard, for point-in-time recovery.
+# Without DIRECTORY it only does that.
 set -euo pipefail
+umask 077
+# A session that has ended is told by what it does not answer.
+trap '' PIPE
 
 # How long writers may be made to wait; proxies give up a statement after DB_QUERY_TIMEOUT_MS.
 lock_timeout=${LOCK_TIMEOUT_MS:-3000}
 
 die() { printf 'backup: %s\n' "$*" >&2; exit 1; }
 
-[ $# -eq 1 ] || die "give the directory to write to"
-directory=$1
+if [ $# -eq 0 ] && [ -n "${RESTORE_POINT-}" ]; then
+    directory=
+elif [ $# -eq 1 ] && [ -n "$1" ]; then
+    directory=$1
+else
+    die "give the directory to write to, or RESTORE_POINT"
+fi
 urls=()
 for ((n = 0; ; n++)); do
     name=SHARD_${n}_URL
@@ -26,10 +35,12 @@ for ((n = 0; ; n++)); do
     urls+=("${!name}")
 done
 [ ${#urls[@]} -gt 0 ] || die "SHARD_0_URL is not set"
-mkdir -p "$directory"
-for n in "${!urls[@]}"; do
-    [ ! -e "$directory/shard_$n.dump" ] || die "$directory/shard_$n.dump is there already"
-done
+if [ -n "$directory" ]; then
+    mkdir -p "$directory"
+    for n in "${!urls[@]}"; do
+        [ ! -e "$directory/shard_$n.dump" ] || die "$directory/shard_$n.dump is there already"
+    done
+fi
 
 pipes=$(mktemp -d)
 sessions=()
@@ -41,12 +52,20 @@ clean_up() {
 trap clean_up EXIT
 
 declare -A to from
+# Prints a text with each %XX as the byte that it stands for, and all else as it is.
+decoded() {
+    local rest=$1 text=
+    while [[ $rest =~ ^([^%]*)%([0-9A-Fa-f]{2})(.*)$ ]]; do
+        text+=${BASH_REMATCH[1]//\\/\\\\}\\x${BASH_REMATCH[2]} rest=${BASH_REMATCH[3]}
+    done
+    printf '%b' "$text${rest//\\/\\\\}"
+}
 # Runs a program with the URL of a shard. Its password goes by the environment: everybody can read arguments.
 with_url() {
     local url=$1 password
     shift
     if [[ $url =~ ^([a-z]+://[^:/@]*):([^@]*)@(.*)$ ]]; then
-        printf -v password '%b' "${BASH_REMATCH[2]//%/\\x}"
+        password=$(decoded "${BASH_REMATCH[2]}")
         PGPASSWORD=$password exec "$@" --dbname="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
     fi
     exec "$@" --dbname="$url"
@@ -63,8 +82,8 @@ open_session() {
 # Prints the one line that a statement answers with.
 ask() {
     local name=$1 line
-    printf '%s\n' "$2" >&"${to[$name]}"
-    IFS= read -r line <&"${from[$name]}" || die "${name/_/ }: no answer to: $2"
+    printf '%s\n' "$2" 2>/dev/null >&"${to[$name]}" || true
+    IFS= read -r line <&"${from[$name]}" || die "shard ${name##*_}: $3 (what the server said is above)"
     printf '%s\n' "$line"
 }
 
@@ -73,18 +92,26 @@ for n in "${!urls[@]}"; do
     open_session "snapshot_$n" "${urls[n]}"
 done
 for n in "${!urls[@]}"; do
-    ask "lock_$n" "BEGIN; SET LOCAL lock_timeout = $lock_timeout; LOCK TABLE respgres_kv IN SHARE MODE; SELECT 'locked';" >/dev/null
+    ask "lock_$n" "BEGIN; SET LOCAL lock_timeout = $lock_timeout; LOCK TABLE respgres_kv IN SHARE MODE; SELECT 'locked';" \
+        "no lock on respgres_kv within LOCK_TIMEOUT_MS ($lock_timeout ms), or no connection: a long transaction holds it (pg_stat_activity), \
+or one that was prepared (pg_prepared_xacts), which a proxy has to finish" >/dev/null
 done
 snapshots=()
 for n in "${!urls[@]}"; do
-    snapshots[n]=$(ask "snapshot_$n" "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();")
+    snapshots[n]=$(ask "snapshot_$n" "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();" \
+        "no snapshot")
     if [ -n "${RESTORE_POINT-}" ]; then
-        ask "lock_$n" "SELECT pg_create_restore_point('${RESTORE_POINT//\'/}');" >/dev/null
+        ask "lock_$n" "SELECT pg_create_restore_point('${RESTORE_POINT//\'/}');" \
+            "no restore point; the role needs EXECUTE on pg_create_restore_point" >/dev/null
     fi
 done
 for n in "${!urls[@]}"; do
-    ask "lock_$n" "ROLLBACK; SELECT 'released';" >/dev/null
+    ask "lock_$n" "ROLLBACK; SELECT 'released';" "the connection was lost before the lock was released: this backup may not be of one instant" >/dev/null
 done
+if [ -z "$directory" ]; then
+    printf 'backup: restore point %s on %s shards\n' "$RESTORE_POINT" "${#urls[@]}"
+    exit
+fi
 
 dumps=()
 for n in "${!urls[@]}"; do

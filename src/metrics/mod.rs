@@ -160,6 +160,12 @@ impl Metrics {
         self.over_workers(|worker| worker.calls_of(command))
     }
 
+    /// How often commands were called that are not in the table.
+    pub fn unknown_calls(&self) -> u64 {
+        let workers = self.workers.iter();
+        workers.map(|worker| worker.unknown_calls.get()).sum()
+    }
+
     /// How long the cache took to answer a GET.
     pub fn cache_gets(&self) -> Distribution {
         self.over_workers(|worker| worker.cache_gets.read())

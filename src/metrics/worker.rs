@@ -22,6 +22,8 @@ pub struct Worker {
     pub cache_gets: Histogram,
     /// Which requests are looked at more closely.
     pub sampler: Sampler,
+    /// Calls of commands that are not in the table.
+    pub unknown_calls: Counter,
     /// By the place of a command in its table.
     calls: Box<[Histogram]>,
 }
@@ -34,6 +36,7 @@ impl Worker {
             output_bytes: Counter::default(),
             cache_gets: Histogram::default(),
             sampler: Sampler::new(hasher),
+            unknown_calls: Counter::default(),
             calls: (0..commands).map(|_| Histogram::default()).collect(),
         }
     }

@@ -54,8 +54,10 @@ pub(super) fn command_of(request: &Request, before: Option<usize>) -> Option<usi
 }
 
 fn add(worker: &Worker, command: Option<usize>, calls: u64, nanos: u64) {
-    if let Some(command) = command.filter(|_| calls > 0) {
-        worker.note_calls(command, calls, nanos);
+    match command {
+        Some(command) if calls > 0 => worker.note_calls(command, calls, nanos),
+        Some(_) => {}
+        None => worker.unknown_calls.add_alone(calls),
     }
 }
 
@@ -131,6 +133,7 @@ mod tests {
         assert_eq!(calls.bounds(), [(16, 3)]);
         let set = position(b"set").unwrap();
         assert_eq!(statistics.of(&metrics, set).count(), 1);
+        assert_eq!(metrics.unknown_calls(), 1);
         statistics.reset(&metrics);
         assert_eq!(statistics.of(&metrics, get).count(), 0);
         note(metrics.worker(0), &requests[..1], Some(get), took);

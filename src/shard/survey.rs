@@ -68,6 +68,10 @@ pub struct PostgresFacts {
     pub prepared_max: i32,
     /// Connections that roles without privileges can have, by all limits that there are.
     pub connections_max: i32,
+    /// Connections that the server has for all such roles together.
+    pub server_connections_max: i32,
+    /// The same for all databases of one running server; `None` if it does not tell.
+    pub server: Option<String>,
     /// Connections that are open.
     pub connections: i32,
     /// The settings for durability that are off.

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::harness::{
     Conn, Deployment, Proxy, RedisServer, Reply, Scratch, Setup, args, blank_databases, encode,
-    eventually, keys_on_each, run_to_end,
+    eventually, keys_on_each, pg, run_to_end,
 };
 
 const ACCOUNTS: usize = 3;
@@ -35,12 +35,17 @@ fn transfer(addr: &str, accounts: &[String], seed: usize, stop: &AtomicBool, don
 }
 
 fn backup(it: &Deployment, directory: &Scratch) -> Command {
+    let mut command = backup_of(it);
+    command.arg(directory.path());
+    command
+}
+
+fn backup_of(it: &Deployment) -> Command {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
     let mut command = Command::new(script);
     for (number, url) in it.urls().iter().enumerate() {
         command.env(format!("SHARD_{number}_URL"), url);
     }
-    command.arg(directory.path());
     command
 }
 
@@ -120,4 +125,75 @@ fn what_is_there_already_is_not_overwritten() {
     assert!(!again.status.success());
     let errors = String::from_utf8_lossy(&again.stderr);
     assert!(errors.contains("shard_0.dump is there already"), "{errors}");
+}
+
+#[test]
+fn a_restore_point_alone_dumps_nothing_and_a_table_that_is_locked_is_told() {
+    let it = Setup::postgres().start();
+    let directory = Scratch::new("dump");
+    let run = |timeout: &str| {
+        let mut script = backup_of(&it);
+        script
+            .current_dir(directory.path())
+            .env("RESTORE_POINT", "hourly")
+            .env("LOCK_TIMEOUT_MS", timeout);
+        script.output().unwrap()
+    };
+    let done = run("30000");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        said.contains("restore point hourly on"),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let mut holder = pg(&it.urls()[1]).unwrap();
+    let mut transaction = holder.transaction().unwrap();
+    transaction
+        .batch_execute("LOCK TABLE respgres_kv IN ROW EXCLUSIVE MODE")
+        .unwrap();
+    let refused = run("50");
+    assert!(!refused.status.success());
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        errors.contains("shard 1: no lock on respgres_kv"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn dumps_are_for_their_owner_alone_and_a_password_is_taken_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let it = Setup::postgres().start();
+    let directory = Scratch::new("dump");
+    let bin = directory.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let seen = directory.join("seen");
+    // In place of the real one, which is not asked for a password here.
+    let fake = format!(
+        "#!/bin/sh\nprintf '%s' \"$PGPASSWORD\" >>{}\nexit 1\n",
+        seen.display()
+    );
+    std::fs::write(bin.join("psql"), fake).unwrap();
+    std::fs::set_permissions(bin.join("psql"), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut script = backup_of(&it);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    script.arg(directory.join("out")).env("PATH", path).env(
+        "SHARD_0_URL",
+        r"postgresql://user:a\tb\\n%40%25c%zz@127.0.0.1:1/db",
+    );
+    assert!(!script.output().unwrap().status.success());
+    let password = eventually("psql was begun", || {
+        std::fs::read_to_string(&seen)
+            .ok()
+            .filter(|seen| !seen.is_empty())
+    });
+    assert!(password.contains(r"a\tb\\n@%c%zz"), "{password}");
+    let whole = directory.join("whole");
+    run_to_end(backup_of(&it).arg(&whole));
+    for path in [whole.clone(), whole.join("shard_0.dump")] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
 }

@@ -77,9 +77,16 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
         .map_err(|mistakes| refused(LoadError::Mistakes(mistakes).to_string()))
 }
 
-/// Where the respgres of this configuration listens, as another process of this machine reaches it.
+/// Where the respgres of this configuration listens, as another process of this machine reaches it, with its PASSWORD.
 fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
-    let Some(address) = configuration(matches)?.resp_addr else {
+    let config = configuration(matches)?;
+    let user = config.password.map_or_else(String::new, |password| {
+        // Whatever is in it, the URL can be read.
+        let bytes = password.expose().bytes();
+        let text: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+        format!(":{text}@")
+    });
+    let Some(address) = config.resp_addr else {
         return Err(refused(
             "RESP_ADDR is off; give --to (or --from) redis://HOST:PORT".to_owned(),
         ));
@@ -88,9 +95,9 @@ fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
         Some((_, "0")) => Err(refused(
             "RESP_ADDR has no fixed port; give --to (or --from) redis://HOST:PORT".to_owned(),
         )),
-        Some(("0.0.0.0", port)) => Ok(format!("redis://127.0.0.1:{port}")),
-        Some(("[::]", port)) => Ok(format!("redis://[::1]:{port}")),
-        _ => Ok(format!("redis://{address}")),
+        Some(("0.0.0.0", port)) => Ok(format!("redis://{user}127.0.0.1:{port}")),
+        Some(("[::]", port)) => Ok(format!("redis://{user}[::1]:{port}")),
+        _ => Ok(format!("redis://{user}{address}")),
     }
 }
 

@@ -31,9 +31,14 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend'),
        array(SELECT name::text FROM pg_settings
              WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
-             ORDER BY 1)
+             ORDER BY 1),
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
 FROM pg_database AS d, pg_roles AS r
 WHERE d.datname = current_database() AND r.rolname = current_user";
+
+/// A copy of a server has its identifier, and another time of its start.
+const SERVER: &str =
+    "SELECT system_identifier || ' ' || pg_postmaster_start_time() FROM pg_control_system()";
 
 /// Held until the transaction ends, so that nothing is left in a session that a pooler hands on.
 const MARK: &str = "SELECT pg_try_advisory_xact_lock($1)";
@@ -91,6 +96,8 @@ impl Visit {
         let identity = self.bounded(read_identity(&self.client)).await?;
         let (clock_ahead_millis, round_trip) = self.clock().await?;
         let is_pooled_by_transaction = self.is_pooled_by_transaction().await?;
+        // Not every hosted server lets everybody ask.
+        let server = self.simple(SERVER).await.ok();
         let facts = || -> Result<PostgresFacts, tokio_postgres::Error> {
             Ok(PostgresFacts {
                 connected_in: self.connected_in,
@@ -108,6 +115,8 @@ impl Visit {
                 connections_max: row.try_get(10)?,
                 connections: row.try_get(11)?,
                 off: row.try_get(12)?,
+                server_connections_max: row.try_get(13)?,
+                server,
                 clock_ahead_millis,
                 is_pooled_by_transaction,
                 identity,

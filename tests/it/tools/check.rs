@@ -178,6 +178,69 @@ fn a_port_that_is_taken_is_wrong() {
 }
 
 #[test]
+fn a_port_that_anybody_can_use_is_wrong_as_at_a_start() {
+    let dir = Scratch::new("check");
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let open = ProxyBuilder::new(dir.path()).env("RESP_ADDR", "0.0.0.0:0");
+    check(&open, 1).only_this_is_wrong(&["RESP_ADDR", "from other machines", "set PASSWORD"]);
+    let started = open.clone().run_refused();
+    assert!(started.contains("from other machines"), "{started}");
+    check(&open.clone().env("PASSWORD", "secret"), 0);
+    let meant = "i-know-that-anyone-can-connect";
+    check(&open.env("LISTEN_WITHOUT_AUTHENTICATION", meant), 0)
+        .has("warning", &["RESP_ADDR", "asks for no password"]);
+    // Also while it runs.
+    check(
+        &ProxyBuilder::new(dir.path()).env("HTTP_ADDR", addr.as_str()),
+        1,
+    )
+    .has("FAILED", &["HTTP_ADDR", &addr, "in use"])
+    .has("FAILED", &["HTTP_ADDR", &addr, "set HTTP_TOKEN"]);
+}
+
+#[test]
+fn mistakes_of_the_users_are_wrong() {
+    let dir = Scratch::new("check");
+    let path = dir.join("users");
+    let builder = ProxyBuilder::new(dir.path()).env("USERS_FILE", path.display().to_string());
+    check(&builder, 1).only_this_is_wrong(&["USERS_FILE", "cannot be read"]);
+    std::fs::write(&path, "user a on +nosuch\nuser b on nopass\nuser c x\n").unwrap();
+    let printed = check(&builder, 1);
+    printed
+        .has("FAILED", &["USERS_FILE", "users:1:"])
+        .has("FAILED", &["USERS_FILE", "users:3:"]);
+    std::fs::write(&path, "user default on >secret +@all ~*\n").unwrap();
+    check(&builder, 0).has("ok", &["USERS_FILE", "can be read"]);
+    check(&builder.env("PASSWORD", "secret"), 1)
+        .only_this_is_wrong(&["USERS_FILE", "PASSWORD is given as well"]);
+}
+
+#[test]
+fn a_directory_that_can_not_be_made_is_wrong() {
+    let dir = Scratch::new("check");
+    std::fs::write(dir.join("file"), "").unwrap();
+    let below = dir.join("file/data").display().to_string();
+    let builder = ProxyBuilder::new(dir.path()).env("DATA_DIR", below);
+    check(&builder, 1).has("FAILED", &["DATA_DIR", "is no directory"]);
+    let new = dir.join("a/b").display().to_string();
+    check(&builder.env("DATA_DIR", new), 0).has("ok", &["DATA_DIR", "can be written"]);
+}
+
+#[test]
+fn a_server_with_several_shards_has_connections_for_all() {
+    let (dir, server) = (Scratch::new("check"), PostgresServer::separate());
+    let urls = [server.create_database(), server.create_database()];
+    let builder = on(&dir, &urls);
+    check(&builder.clone().env("DB_POOL_MAX_SIZE", "28"), 1).only_this_is_wrong(&[
+        "SHARD_0_URL, SHARD_1_URL",
+        "58 connections",
+        "of 57",
+    ]);
+    check(&builder.env("DB_POOL_MAX_SIZE", "27"), 0);
+}
+
+#[test]
 fn databases_that_do_not_belong_there_are_wrong() {
     let dir = Scratch::new("check");
     let urls = blank_databases(3);

@@ -52,6 +52,56 @@ fn an_export_that_is_imported_is_the_same_byte_for_byte(setup: Setup) {
 }
 
 #[test]
+fn the_password_of_ones_own_proxy_is_taken_and_that_of_another_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let password = "sesame @:/%?#\u{e4}";
+    let it = Setup::postgres().env("PASSWORD", password).start();
+    let dir = Scratch::new("export");
+    let mut conn = it.conn();
+    assert_eq!(conn.cmd(&crate::harness::args!["AUTH", password]), "+OK");
+    conn.set("key", "value");
+    let own = |args: &[&str]| {
+        tool(&dir, args)
+            .env("RESP_ADDR", it.resp_addr())
+            .env("PASSWORD", password)
+            .run()
+    };
+    let export = own(&["export", "all.jsonl"]);
+    assert_eq!(export.code, 0, "{}", export.output);
+    assert_eq!(count(&export.output, "the same"), 1);
+    let mode = std::fs::metadata(dir.join("all.jsonl"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let import = own(&["import", "all.jsonl"]);
+    assert_eq!(import.code, 0, "{}", import.output);
+    for output in [
+        run(&dir, &["import", "all.jsonl", &to(&it)], 1),
+        run(&dir, &["export", "again.jsonl", &from(&it)], 1),
+    ] {
+        assert!(output.contains("redis://:PASSWORD@HOST:PORT"), "{output}");
+    }
+}
+
+#[test]
+fn of_two_lines_of_a_key_the_later_one_counts_also_where_keys_are_left_alone() {
+    let (it, dir) = (Setup::postgres().start(), Scratch::new("export"));
+    let mut conn = it.conn();
+    conn.set("there", "own");
+    let line = |key: &str, value: &str| format!("{{\"key\":\"{key}\",\"value\":\"{value}\"}}\n");
+    let lines = [("a", "old"), ("there", "x"), ("b", "only"), ("a", "new")];
+    let text: String = lines.iter().map(|(key, value)| line(key, value)).collect();
+    std::fs::write(dir.join("all.jsonl"), text).unwrap();
+    let output = run(&dir, &["import", "all.jsonl", &to(&it), "--if-absent"], 0);
+    assert_eq!(count(&output, "written"), 2);
+    for (key, value) in [("a", "\"new\""), ("b", "\"only\""), ("there", "\"own\"")] {
+        assert_eq!(conn.run(&format!("GET {key}")), value);
+    }
+}
+
+#[test]
 fn an_export_to_a_redis_has_everything() {
     let (it, redis, dir) = (
         Setup::postgres().start(),

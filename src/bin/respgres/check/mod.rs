@@ -1,6 +1,8 @@
 //! `respgres check`: connects to everything that `serve` would, and says what is right and what is wrong. It writes nothing.
 
 mod cache;
+mod directory;
+mod entrance;
 mod report;
 mod shards;
 
@@ -12,7 +14,6 @@ use respgres::tls::ServerTls;
 use respgres::workers::Workers;
 
 use crate::failure::Failure;
-use crate::listen::bind;
 use crate::serve;
 use report::Report;
 
@@ -48,23 +49,10 @@ pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode
         "settings",
         &format!("can be read: {} {kind}, {cache}", config.shards.len()),
     )?;
-    for (variable, address) in [
-        ("RESP_ADDR", &config.resp_addr),
-        ("RESP_TLS_ADDR", &config.resp_tls_addr),
-        ("HTTP_ADDR", &config.http_addr),
-        ("HTTP_TLS_ADDR", &config.http_tls_addr),
-    ] {
-        let Some(address) = address else { continue };
-        match bind(variable, address, config.reuse_port).await {
-            Ok(_listener) => report.right(variable, &format!("{address} is free"))?,
-            Err(failure) => {
-                let text = failure.text.replace(&format!("{variable}: "), "");
-                report.wrong(
-                    variable,
-                    &format!("{text}; another process has it (a respgres that runs already?), or it is no address of this machine"),
-                )?;
-            }
-        }
+    let asks = entrance::users(config, &mut report)?;
+    entrance::ports(config, asks, &mut report).await?;
+    if config.embedded {
+        directory::check(&config.data_dir, &mut report)?;
     }
     if let Some(files) = &config.tls {
         // What a certificate says of its time is logged by what reads it, and nothing logs here.

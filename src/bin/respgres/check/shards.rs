@@ -1,5 +1,7 @@
 //! What is right and wrong with the shards.
 
+use std::collections::BTreeMap;
+
 use respgres::config::Config;
 use respgres::routing::{Routing, Scheme};
 use respgres::shard::Settings;
@@ -58,6 +60,7 @@ pub async fn check(
             }
         }
     }
+    together(&surveys, config, report)?;
     let blank = |survey: &&Survey| matches!(&survey.found, Ok(found) if found.identity().is_none());
     let blanks = surveys.iter().filter(blank).count();
     let reached = surveys.iter().filter(|survey| survey.found.is_ok()).count();
@@ -66,6 +69,35 @@ pub async fn check(
             "shards",
             "some databases are blank and others have rows: if a blank one had rows before, its URL is wrong",
         )?;
+    }
+    Ok(())
+}
+
+/// Whether servers that have several shards have connections for all of them.
+fn together(surveys: &[Survey], config: &Config, report: &mut Report) -> Result<(), Failure> {
+    let mut servers: BTreeMap<&str, (i32, Vec<&str>)> = BTreeMap::new();
+    for survey in surveys {
+        if let Ok(Found::Postgres(facts)) = &survey.found
+            && let Some(server) = &facts.server
+        {
+            let entry = servers.entry(server).or_default();
+            entry.0 = facts.server_connections_max;
+            entry.1.push(&survey.variable);
+        }
+    }
+    for (max, variables) in servers.into_values().filter(|(_, of)| of.len() > 1) {
+        let needed = variables.len() * (config.db_pool_max_size + 1);
+        let text = format!(
+            "{} are on one server: up to {needed} connections of each proxy, of {max}",
+            variables.join(", ")
+        );
+        match usize::try_from(max).unwrap_or(0) >= needed {
+            true => report.right("shards", &text)?,
+            false => report.wrong(
+                "shards",
+                &format!("{text}; raise max_connections there, or lower DB_POOL_MAX_SIZE"),
+            )?,
+        }
     }
     Ok(())
 }

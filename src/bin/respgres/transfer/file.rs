@@ -1,7 +1,9 @@
 //! A file of JSON lines, as a source and as a target.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::line;
@@ -21,6 +23,8 @@ pub struct Lines {
     /// Lines read since the last rewind.
     line: u64,
     is_from_start: bool,
+    /// Where the last line of each key ends; others are passed over. `None` if all are read.
+    last: Option<HashMap<Vec<u8>, u64>>,
 }
 
 impl Lines {
@@ -40,6 +44,7 @@ impl Lines {
             length,
             line: 0,
             is_from_start: true,
+            last: None,
         })
     }
 
@@ -63,6 +68,28 @@ impl Lines {
         Ok(position.is_none() || offset > 0)
     }
 
+    /// Has only the last line of each key read, for a target that keeps what came first. Takes memory for all keys.
+    pub fn only_last(&mut self) -> Result<(), Failure> {
+        let mut last = HashMap::new();
+        let mut text = Vec::new();
+        let mut offset = 0;
+        loop {
+            text.clear();
+            let read = self.file.read_until(b'\n', &mut text);
+            let length = read.map_err(|error| self.problem(&error.to_string()))?;
+            if length == 0 {
+                break;
+            }
+            offset += length as u64;
+            // What is no record is told when it is reached.
+            if let Ok(record) = line::read(text.trim_ascii()) {
+                last.insert(record.key, offset);
+            }
+        }
+        self.last = Some(last);
+        self.rewind(None).map(drop)
+    }
+
     /// The next page; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Page>, Failure> {
         let mut page = Page::default();
@@ -84,6 +111,12 @@ impl Lines {
                 continue;
             }
             let record = line::read(line).map_err(|problem| self.problem(&problem))?;
+            let is_older =
+                |last: &HashMap<Vec<u8>, u64>| last.get(&record.key) != Some(&self.offset);
+            if self.last.as_ref().is_some_and(is_older) {
+                page.duplicates += 1;
+                continue;
+            }
             bytes += record.size();
             page.records.push(record);
         }
@@ -131,6 +164,8 @@ impl Output {
             .truncate(false)
             .read(true)
             .write(true)
+            // What is in there may be anything.
+            .mode(0o600)
             .open(&part)
             .map_err(problem)?;
         let has = file.metadata().map_err(problem)?.len();

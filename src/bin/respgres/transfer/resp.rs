@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+const PASSWORD_ADVICE: &str = "give the password with the URL, as in --to (or --from) redis://:PASSWORD@HOST:PORT or \
+                               redis://USER:PASSWORD@HOST:PORT, or the URL from the environment with env:NAME";
+
 /// Errors that say that the same may succeed a moment later.
 const IN_PASSING: [&str; 11] = [
     "SHARDDOWN",
@@ -51,11 +54,19 @@ impl Resp {
     /// Connects once, so that a wrong address or password is told at once.
     pub async fn open(url: &str) -> Result<Self, Failure> {
         let (client, label) = connect::resp(url)?;
-        let connection = connect::connection(&client).await.map_err(|error| {
-            failure(format!(
-                "can't connect to {label}: {error}; is it running, and is that its address?"
-            ))
+        let mut connection = connect::connection(&client).await.map_err(|error| {
+            let advice = match is_final(&error) {
+                true => PASSWORD_ADVICE,
+                false => "is it running, and is that its address?",
+            };
+            failure(format!("can't connect to {label}: {error}; {advice}"))
         })?;
+        let greeted: RedisResult<Value> = redis::cmd("PING").query_async(&mut connection).await;
+        if let Err(error) = greeted.as_ref()
+            && is_final(error)
+        {
+            return Err(failure(format!("{label}: {error}; {PASSWORD_ADVICE}")));
+        }
         Ok(Self {
             client,
             label,

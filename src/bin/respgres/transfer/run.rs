@@ -71,7 +71,10 @@ pub async fn import(
                 .to_owned(),
         ));
     } else {
-        let lines = Lines::open(Path::new(&from))?;
+        let mut lines = Lines::open(Path::new(&from))?;
+        if matches.get_flag(IF_ABSENT) {
+            lines.only_last()?;
+        }
         let label = format!("{from} ({} bytes)", lines.length());
         (Source::Lines(lines), label)
     };

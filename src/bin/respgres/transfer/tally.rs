@@ -24,7 +24,7 @@ pub struct Tally {
     pub gone: u64,
     /// Rows without a key or a value.
     pub nulls: u64,
-    /// Rows with the key of another row.
+    /// Rows with the key of another row, and lines with that of a later one.
     pub duplicates: u64,
     /// Keys of other types than string, by type.
     pub others: BTreeMap<String, u64>,
@@ -101,7 +101,7 @@ impl Tally {
         line("there already, left alone", self.kept, false);
         line("expired or deleted meanwhile", self.gone, false);
         line("rows without key or value", self.nulls, false);
-        line("rows with the key of another", self.duplicates, false);
+        line("with the key of another", self.duplicates, false);
         for (kind, count) in &self.others {
             line(&format!("left out: of type {kind}"), *count, true);
         }
