@@ -950,7 +950,7 @@ fn what_is_in_force_is_told_with_its_source_and_without_secrets() {
             ("SHARD_0_URL", "postgresql://u:hunter2@db/app"),
             ("REDIS_URL", "redis://:hunter2@cache:6379"),
         ]),
-        dotenv: "MAX_CLIENTS=7\n",
+        dotenv: "WORKER_THREADS=7\n",
     };
     let mut config = given.load().unwrap();
     let told = |config: &Config, name: &str| {
@@ -966,7 +966,7 @@ fn what_is_in_force_is_told_with_its_source_and_without_secrets() {
         ),
         ("REDIS_URL", "redis://:***@cache:6379", Source::Environment),
         ("CACHE_TTL", "60", Source::Flag),
-        ("MAX_CLIENTS", "7", Source::DotEnv),
+        ("WORKER_THREADS", "7", Source::DotEnv),
         ("NUM_SHARDS", "1", Source::Default),
         ("LOG_FORMAT", "text", Source::Default),
     ] {
@@ -974,17 +974,17 @@ fn what_is_in_force_is_told_with_its_source_and_without_secrets() {
     }
     assert_eq!(config.in_force.len(), VARIABLES.len());
     let again = Given {
-        dotenv: "MAX_CLIENTS=8\nCACHE_TTL=9\n",
+        dotenv: "WORKER_THREADS=8\nCACHE_TTL=9\n",
         args: Vec::new(),
         ..given
     };
     config.took_reloadable(&again.load().unwrap());
     let ttl = ("9".to_owned(), Source::DotEnv);
     assert_eq!(told(&config, "CACHE_TTL"), ttl);
-    let clients = ("7".to_owned(), Source::DotEnv);
+    let threads = ("7".to_owned(), Source::DotEnv);
     assert_eq!(
-        told(&config, "MAX_CLIENTS"),
-        clients,
+        told(&config, "WORKER_THREADS"),
+        threads,
         "until the next start"
     );
 }
