@@ -412,7 +412,7 @@ pub const MAX_QUEUE_WAIT_MS: Variable = Variable {
     default: DefaultValue::Value("500"),
     bounds: Some(1..=WAIT_MS_MAX),
     meaning: "Milliseconds that a request may wait in the queue of a shard that is asked for more than \
-              it can do; who waited longer is refused with `-BUSY`",
+              it can do; who would wait longer is refused with `-BUSY`",
 };
 
 /// How long Redis may take to answer.

@@ -2,63 +2,116 @@
 //!
 //! A queue that is only full for a moment, or stands still for a moment, is nothing bad: everybody in it is
 //! served. One that is *never short* makes everybody wait and serves nobody more. So, as CoDel does
-//! (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012), not the length is looked at
-//! but the time that is spent in it: once each batch of a whole second was full and had somebody in it
-//! who waited longer than the bound, the lane is overloaded, and who waited longer is refused. Those
-//! that are served wait up to the bound then, and the shard is as busy as before.
+//! (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012), the time spent in the queue tells
+//! whether a lane is overloaded: each batch of a whole second, and some at least, was full and late.
+//!
+//! What to do then is not CoDel's, whose senders slow down when something is dropped; clients send again at once.
+//! Dropping whoever waited too long would empty the queue of a burst, and leave the shard without work until the
+//! next one. So the queue is cut to the length that is served in the bound, and who comes when it has that length
+//! is refused at once: those that are served wait for about the bound, and the shard is as busy as before.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::adjustable::Time;
 
-/// A queue that is too long for so long is not a burst.
+/// A queue that is too long for so long is not a burst, and how fast it is served is known.
 const STANDING: Duration = Duration::from_secs(1);
+
+/// Nor are fewer batches than this: one that stands still is late for many that follow it.
+const BATCHES_MIN: u32 = 8;
+
+/// How many items may wait in a lane: no bound of its own, unless it is overloaded.
+#[derive(Debug, Clone)]
+pub(super) struct Length(Arc<AtomicUsize>);
+
+impl Length {
+    const NONE: usize = usize::MAX;
+
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicUsize::new(Self::NONE)))
+    }
+
+    /// `None` if all are served.
+    pub(super) fn get(&self) -> Option<usize> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|length| *length != Self::NONE)
+    }
+
+    fn set(&self, length: Option<usize>) {
+        self.0
+            .store(length.unwrap_or(Self::NONE), Ordering::Relaxed);
+    }
+}
 
 /// What a lane knows of its queue.
 #[derive(Debug)]
 pub(super) struct Admission {
     wait_max: Time,
-    /// Since when each batch was full, and late.
-    late_since: Option<Instant>,
-    /// When the last batch departed, if it was full.
-    last_full: Option<Instant>,
-    /// How long the lane took for a full batch last.
-    batch_takes: Duration,
+    length: Length,
+    late: Option<Late>,
+}
+
+/// Batches that were full, the first of them late.
+#[derive(Debug)]
+struct Late {
+    since: Instant,
+    batches: u32,
+    /// Items that left after the first batch.
+    items: usize,
+}
+
+impl Late {
+    fn at(now: Instant) -> Self {
+        Self {
+            since: now,
+            batches: 0,
+            items: 0,
+        }
+    }
 }
 
 impl Admission {
-    pub(super) fn new(wait_max: Time) -> Self {
+    pub(super) fn new(wait_max: Time, length: Length) -> Self {
         Self {
             wait_max,
-            late_since: None,
-            last_full: None,
-            batch_takes: Duration::ZERO,
+            length,
+            late: None,
         }
     }
 
-    /// How long an item may wait at this moment; `None` if all are served.
-    ///
-    /// A shard that takes longer than the bound for a batch would be left without work if only what came
-    /// within the bound were served: two batches may always wait.
-    pub(super) fn bound(&self, now: Instant) -> Option<Duration> {
-        let late_since = self.late_since?;
-        let is_overloaded = now.duration_since(late_since) >= STANDING;
-        is_overloaded.then(|| self.wait_max.get().max(2 * self.batch_takes))
+    /// How many items may wait at this moment; `None` if all are served.
+    pub(super) fn length(&self) -> Option<usize> {
+        self.length.get()
     }
 
-    /// Notes that a batch departs, in which the first waited for `oldest`. It is full if there was no room
-    /// in it for all that waited.
-    pub(super) fn depart(&mut self, now: Instant, oldest: Duration, is_full: bool) {
-        if let Some(last) = self.last_full {
-            self.batch_takes = now.duration_since(last);
-        }
-        self.last_full = is_full.then_some(now);
+    /// How long an item is to wait at most.
+    pub(super) fn wait_max(&self) -> Duration {
+        self.wait_max.get()
+    }
+
+    /// Notes that a batch of so many departs, in which the first waited for `oldest`. It is full if there was no
+    /// room in it for all that waited.
+    pub(super) fn depart(&mut self, now: Instant, oldest: Duration, items: usize, is_full: bool) {
         let wait_max = self.wait_max.get();
         if !is_full || oldest <= wait_max / 2 {
-            self.late_since = None;
-            self.batch_takes = Duration::ZERO;
-        } else if oldest > wait_max {
-            self.late_since.get_or_insert(now);
+            self.late = None;
+            self.length.set(None);
+            return;
+        }
+        let Some(late) = &mut self.late else {
+            self.late = (oldest > wait_max).then(|| Late::at(now));
+            return;
+        };
+        late.batches += 1;
+        late.items += items;
+        let lasted = now.saturating_duration_since(late.since);
+        if lasted >= STANDING && late.batches >= BATCHES_MIN {
+            let each_second = late.items as f64 / lasted.as_secs_f64();
+            let in_bound = (each_second * wait_max.as_secs_f64()) as usize;
+            // A shard that takes longer than the bound for a batch must not be left without work.
+            self.length.set(Some(in_bound.max(2 * items)));
+            self.late = Some(Late::at(now));
         }
     }
 }
@@ -69,71 +122,70 @@ mod tests {
 
     const BOUND: Duration = Duration::from_millis(500);
     const STEP: Duration = Duration::from_millis(20);
+    const LATE: Duration = Duration::from_secs(2);
 
     fn admission() -> Admission {
-        Admission::new(Time::new(BOUND))
+        Admission::new(Time::new(BOUND), Length::new())
+    }
+
+    /// Batches of 100 that depart every 20 ms, `count` times, each full and with somebody who waited so long.
+    fn depart(admission: &mut Admission, now: &mut Instant, oldest: Duration, count: u32) {
+        for _ in 0..count {
+            admission.depart(*now, oldest, 100, true);
+            *now += STEP;
+        }
     }
 
     #[test]
     fn a_burst_is_served_whole() {
-        let mut admission = admission();
-        let begin = Instant::now();
+        let (mut admission, mut now) = (admission(), Instant::now());
         // After a standstill of two seconds, what gathered leaves within one.
-        for step in 0..50 {
-            let now = begin + STEP * step;
-            assert_eq!(admission.bound(now), None, "{step}");
-            admission.depart(now, Duration::from_secs(2), true);
-        }
-        admission.depart(begin + STEP * 50, Duration::from_millis(100), false);
-        assert_eq!(admission.bound(begin + Duration::from_secs(9)), None);
+        depart(&mut admission, &mut now, LATE, 50);
+        admission.depart(now, Duration::from_millis(100), 10, false);
+        depart(&mut admission, &mut now, BOUND, 500);
+        assert_eq!(admission.length(), None);
     }
 
     #[test]
-    fn a_queue_that_is_never_short_is_cut_to_the_bound() {
-        let mut admission = admission();
-        let begin = Instant::now();
-        let mut now = begin;
-        while now.duration_since(begin) < STANDING {
-            assert_eq!(admission.bound(now), None);
-            admission.depart(now, Duration::from_secs(2), true);
-            now += STEP;
+    fn one_standstill_after_another_is_no_overload() {
+        let (mut admission, mut now) = (admission(), Instant::now());
+        for _ in 0..7 {
+            depart(&mut admission, &mut now, LATE, 1);
+            now += Duration::from_millis(1200);
         }
-        assert_eq!(admission.bound(now), Some(BOUND));
-        // Those that are served now have waited up to the bound, which does not end it,
-        for _ in 0..100 {
-            admission.depart(now, BOUND, true);
-            now += STEP;
-            assert_eq!(admission.bound(now), Some(BOUND));
+        assert_eq!(admission.length(), None);
+    }
+
+    #[test]
+    fn a_queue_that_is_never_short_is_cut_to_what_is_served_in_the_bound() {
+        let (mut admission, mut now) = (admission(), Instant::now());
+        depart(&mut admission, &mut now, LATE, 51);
+        // 5,000 a second.
+        assert_eq!(admission.length(), Some(2500));
+        // Those that are served now have waited about the bound, which does not end it.
+        depart(&mut admission, &mut now, BOUND * 3 / 4, 500);
+        assert_eq!(admission.length(), Some(2500));
+        // It follows how fast the shard is.
+        for _ in 0..60 {
+            admission.depart(now, BOUND, 100, true);
+            now += 2 * STEP;
         }
-        // but a queue that is short, or empty, does.
-        let mut other = admission;
-        other.depart(now, BOUND / 2, true);
-        assert_eq!(other.bound(now), None);
-        assert_eq!(other.bound(now + STANDING), None);
+        assert_eq!(admission.length(), Some(1250));
+        // A queue that is short, or empty, ends it.
+        admission.depart(now, BOUND / 2, 100, true);
+        assert_eq!(admission.length(), None);
     }
 
     #[test]
     fn a_slow_shard_keeps_two_batches_of_work() {
-        let mut admission = admission();
-        let mut now = Instant::now();
-        let takes = Duration::from_secs(3);
-        for _ in 0..3 {
-            admission.depart(now, Duration::from_secs(9), true);
-            now += takes;
+        let (mut admission, mut now) = (admission(), Instant::now());
+        for _ in 0..10 {
+            admission.depart(now, Duration::from_secs(9), 512, true);
+            now += Duration::from_secs(3);
         }
-        assert_eq!(admission.bound(now), Some(2 * takes));
+        assert_eq!(admission.length(), Some(1024));
         // One that takes long for batches that are not full is slow, not overloaded.
-        admission.depart(now, Duration::from_secs(9), false);
-        assert_eq!(admission.bound(now + takes), None);
-    }
-
-    #[test]
-    fn the_bound_can_be_changed() {
-        let wait_max = Time::new(BOUND);
-        let mut admission = Admission::new(wait_max.clone());
-        let begin = Instant::now();
-        admission.depart(begin, BOUND * 2, true);
-        wait_max.set(BOUND * 4);
-        assert_eq!(admission.bound(begin + STANDING), Some(BOUND * 4));
+        admission.depart(now, Duration::from_secs(9), 12, false);
+        assert_eq!(admission.length(), None);
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! With one flight at a time the items of the lane take effect in the order of their submission. When more
-//! comes than can be done, those that waited for too long are refused ([`admission`](super::admission)).
+//! comes than can be done, some are refused ([`admission`](super::admission)).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Admission;
+use super::admission::{Admission, Length};
 use crate::adjustable::Time;
 use crate::error::Error;
 use crate::routing::ShardId;
@@ -72,6 +72,13 @@ pub(super) struct Purpose {
 }
 
 impl Purpose {
+    fn overloaded(&self, length: usize, wait_max: Duration) -> Error {
+        self.busy(&format!(
+            "gets more than can be done: {length} wait, which takes some {} ms (see MAX_QUEUE_WAIT_MS)",
+            wait_max.as_millis()
+        ))
+    }
+
     fn busy(&self, reason: &str) -> Error {
         Error::Busy {
             shard: self.shard,
@@ -85,6 +92,9 @@ pub(super) struct Lane<T> {
     queue: mpsc::Sender<T>,
     purpose: Purpose,
     queue_max: usize,
+    wait_max: Time,
+    /// How many may wait, while it is overloaded.
+    length: Length,
 }
 
 impl<T: Item> Lane<T> {
@@ -105,11 +115,12 @@ impl<T: Item> Lane<T> {
         Flight: Future<Output = ()> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
+        let length = Length::new();
         let queue_of_lane = Queue {
             purpose,
             waiting,
             left_over: None,
-            admission: Admission::new(wait_max),
+            admission: Admission::new(wait_max.clone(), length.clone()),
             refuse: Box::new(refuse),
         };
         tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
@@ -117,6 +128,8 @@ impl<T: Item> Lane<T> {
             queue,
             purpose,
             queue_max: bounds.queue_max,
+            wait_max,
+            length,
         }
     }
 
@@ -127,6 +140,11 @@ impl<T: Item> Lane<T> {
     ///
     /// There was no room for too long. The item is not taken, and dropped.
     pub(super) async fn submit(&self, item: T) -> Result<(), Error> {
+        if let Some(length) = self.length.get()
+            && self.queue.max_capacity() - self.queue.capacity() >= length
+        {
+            return Err(self.purpose.overloaded(length, self.wait_max.get()));
+        }
         let item = match self.queue.try_send(item) {
             Ok(()) => return Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopping),
@@ -179,23 +197,20 @@ impl<T: Item> Queue<T> {
             batch.push(item);
         }
         let is_full = self.left_over.is_some();
-        self.admission.depart(Instant::now(), oldest, is_full);
+        self.admission
+            .depart(Instant::now(), oldest, batch.len(), is_full);
         Some(batch)
     }
 
-    /// The item and how long it has waited, unless that is too long at this moment. Those behind it have
-    /// waited less.
+    /// The item and how long it has waited, unless there are too many behind it at this moment.
     fn admit(&self, item: T) -> Option<(T, Duration)> {
-        let now = Instant::now();
-        let waited = now.saturating_duration_since(item.since());
-        let Some(bound) = self.admission.bound(now).filter(|bound| waited > *bound) else {
+        let length = self.admission.length();
+        let Some(length) = length.filter(|length| self.waiting.len() > *length) else {
+            let waited = Instant::now().saturating_duration_since(item.since());
             return Some((item, waited));
         };
-        let (waited, bound) = (waited.as_millis(), bound.as_millis());
-        let error = self.purpose.busy(&format!(
-            "gets more than can be done, and this waited {waited} ms in it, of {bound} ms (see MAX_QUEUE_WAIT_MS)"
-        ));
-        (self.refuse)(item, error);
+        let wait_max = self.admission.wait_max();
+        (self.refuse)(item, self.purpose.overloaded(length, wait_max));
         None
     }
 }
