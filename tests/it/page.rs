@@ -180,7 +180,11 @@ fn a_shard_that_is_down_says_why_and_comes_back() {
         // A machine that is out of breath is not what is looked at.
         .env("REDIS_TIMEOUT_MS", "5000")
         .start();
-    let _traffic = Traffic::start(proxy.resp_addr(), &keys_on_each(2, "key"));
+    // Several keys on each, in turns: none of the two shards stands out.
+    let keys: Vec<String> = (0..8)
+        .flat_map(|n| keys_on_each(2, &format!("key:{n}")))
+        .collect();
+    let _traffic = Traffic::start(proxy.resp_addr(), &keys);
     let browser = watch(&format!("http://{}/", proxy.http().addr()));
     let card = |n: usize| format!("document.querySelectorAll('#shards .card')[{n}]");
     let is = |n: usize, level: &str, word: &str| {
