@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Deployment, Setup, eventually};
 
 /// Writes `.env` where the proxy looks for it, and has it read again.
-fn reload(it: &mut Deployment, settings: &str, until_logged: &str) {
+pub fn reload(it: &mut Deployment, settings: &str, until_logged: &str) {
     fs::write(it.dir().path().join(".env"), settings).unwrap();
     it.proxy_mut().signal(Signal::SIGHUP);
     eventually("the configuration was read again", || {

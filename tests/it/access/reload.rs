@@ -219,14 +219,7 @@ mod on_sighup {
     use nix::sys::signal::Signal;
 
     use super::*;
-
-    fn reload(it: &mut Deployment, settings: &str, until_logged: &str) {
-        fs::write(it.dir().path().join(".env"), settings).unwrap();
-        it.proxy_mut().signal(Signal::SIGHUP);
-        eventually("the configuration was read again", || {
-            it.proxy().log().contains(until_logged).then_some(())
-        });
-    }
+    use crate::reload::reload;
 
     #[test]
     fn passwords_and_users_are_read_again() {
