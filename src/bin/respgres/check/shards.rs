@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use respgres::config::Config;
 use respgres::routing::{Routing, Scheme};
 use respgres::shard::Settings;
-use respgres::shard::identity::{Identity, Mismatch, SCHEMA_VERSION};
+use respgres::shard::identity::{Mismatch, SCHEMA_VERSION};
 use respgres::shard::survey::{Found, PostgresFacts, SqliteFacts, Survey, mismatches, survey};
 
 use super::report::Report;
@@ -34,27 +34,15 @@ pub async fn check(
         };
         match &survey.found {
             Err(reason) => report.wrong(&subject, &format!("{target} can't be used: {reason}"))?,
-            Ok(Found::Sqlite(facts)) => {
+            Ok(found @ Found::Sqlite(facts)) => {
                 sqlite(&subject, &target.to_string(), facts, report)?;
-                identity(
-                    &subject,
-                    survey,
-                    facts.identity.as_ref(),
-                    &mismatches,
-                    report,
-                )?;
+                identity(&subject, survey, found, &mismatches, report)?;
             }
-            Ok(Found::Postgres(facts)) => {
+            Ok(found @ Found::Postgres(facts)) => {
                 reached(&subject, &target.to_string(), facts, report)?;
                 server(&subject, facts, report)?;
                 rights(&subject, facts, report)?;
-                identity(
-                    &subject,
-                    survey,
-                    facts.identity.as_ref(),
-                    &mismatches,
-                    report,
-                )?;
+                identity(&subject, survey, found, &mismatches, report)?;
                 connections(&subject, facts, config, report)?;
                 durability(&subject, facts, report)?;
             }
@@ -208,7 +196,7 @@ fn rights(subject: &str, facts: &PostgresFacts, report: &mut Report) -> Result<(
 fn identity(
     subject: &str,
     survey: &Survey,
-    found: Option<&Identity>,
+    found: &Found,
     mismatches: &[Mismatch],
     report: &mut Report,
 ) -> Result<(), Failure> {
@@ -233,7 +221,7 @@ fn identity(
     if is_wrong {
         return Ok(());
     }
-    match found {
+    match found.identity() {
         None => report.right(subject, "it is blank: the first start makes the tables"),
         Some(identity) if identity.schema_version < SCHEMA_VERSION => report.warning(
             subject,
