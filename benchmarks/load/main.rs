@@ -67,7 +67,10 @@ async fn load(run: Run) -> Result<()> {
     let start = Instant::now();
     let counted_from = start + run.warm_up;
     let end = run.duration.map(|duration| counted_from + duration);
-    let tally = Rc::new(RefCell::new(Tally::new(counted_from)));
+    let tally = Rc::new(RefCell::new(Tally::new(
+        counted_from,
+        end.filter(|_| run.may_be_refused),
+    )));
     let arrivals = match (run.rate, end) {
         (Some(rate), Some(end)) => {
             let batches = rate / run.depth as f64;

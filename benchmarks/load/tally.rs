@@ -10,6 +10,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 
 pub(crate) struct Tally {
     counted_from: Instant,
+    /// Replies that come later are not counted; none: all are.
+    counted_until: Option<Instant>,
     last_reply: Instant,
     operations: u64,
     /// GETs with a value, and without.
@@ -39,10 +41,13 @@ pub(crate) struct Times {
 }
 
 impl Tally {
-    /// What was due before `counted_from` is not counted.
-    pub(crate) fn new(counted_from: Instant) -> Self {
+    /// What was due before `counted_from` is not counted. With `counted_until`, instead, what is counted is the replies
+    /// that come between the two: in the steady state of a server that is overloaded, however long it takes to
+    /// answer what is under way at the end.
+    pub(crate) fn new(counted_from: Instant, counted_until: Option<Instant>) -> Self {
         Self {
             counted_from,
+            counted_until,
             last_reply: counted_from,
             operations: 0,
             found: 0,
@@ -55,7 +60,11 @@ impl Tally {
 
     /// A reply. One that says no is counted by itself.
     pub(crate) fn count(&mut self, Times { due, sent, now }: Times, answer: Answer) {
-        if due < self.counted_from {
+        let is_counted = match self.counted_until {
+            Some(until) => self.counted_from <= now && now < until,
+            None => self.counted_from <= due,
+        };
+        if !is_counted {
             return;
         }
         self.last_reply = now;

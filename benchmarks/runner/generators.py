@@ -51,7 +51,7 @@ def redis_benchmark(settings, port, operation, depth, requests):
 
 def load(settings, address, operation, *, seconds=None, **options):
     """The JSON of benchmarks/load; the options are its own, with underscores."""
-    command = [settings.program("load"), "run", address, "--operation", operation]
+    command = [*settings.clients_on(), settings.program("load"), "run", address, "--operation", operation]
     if seconds is not None:
         command += ["--seconds", seconds]
     for name, value in options.items():

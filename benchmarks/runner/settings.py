@@ -25,6 +25,8 @@ class Settings:
     """Multiplies how long each run takes, and how many rows are loaded; 1 is what RESULTS.md has."""
     target: Path
     """Where Cargo builds, and where what is not kept goes."""
+    client_processors: tuple[int, ...] = ()
+    """Those that load generators run on; none: wherever there is room."""
     programs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -47,6 +49,12 @@ class Settings:
 
     def count(self, count):
         return max(1000, int(count * self.scale))
+
+    def clients_on(self):
+        """What a load generator is started by."""
+        if not self.client_processors:
+            return []
+        return ["taskset", "--cpu-list", ",".join(map(str, self.client_processors))]
 
     def program(self, name):
         """The path of a program that has to be there."""

@@ -404,14 +404,14 @@ pub const DB_QUERY_TIMEOUT_MS: Variable = Variable {
     meaning: "Milliseconds that a statement on a shard may take",
 };
 
-/// How long a request may wait in a queue.
+/// How long a request may wait for a shard.
 pub const MAX_QUEUE_WAIT_MS: Variable = Variable {
     name: "MAX_QUEUE_WAIT_MS",
     flag: "max-queue-wait-ms",
     value_name: "MS",
-    default: DefaultValue::Value("500"),
+    default: DefaultValue::Value("2000"),
     bounds: Some(1..=WAIT_MS_MAX),
-    meaning: "Milliseconds that a request may wait in the queue of a shard that is asked for more than \
+    meaning: "Milliseconds that a request may wait for a shard that is asked for more than \
               it can do; who would wait longer is refused with `-BUSY`",
 };
 

@@ -7,8 +7,10 @@
 //!
 //! What to do then is not CoDel's, whose senders slow down when something is dropped; clients send again at once.
 //! Dropping whoever waited too long would empty the queue of a burst, and leave the shard without work until the
-//! next one. So the queue is cut to the length that is served in the bound, and who comes when it has that length
-//! is refused at once: those that are served wait for about the bound, and the shard is as busy as before.
+//! next one. Refusing at once whoever finds the queue too long would take more work than is left for the others: a refusal
+//! costs a third of what it refuses, and who is told sends the next request. So the queue is cut to the length that is
+//! served in a part of the bound, and who comes then waits for room in it, each connection with one item, which
+//! slows it down to what can be done. Refused is who found no room for the rest of the bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,33 +24,60 @@ const STANDING: Duration = Duration::from_secs(1);
 /// Nor are fewer batches than this: one that stands still is late for many that follow it.
 const BATCHES_MIN: u32 = 8;
 
-/// How many items may wait in a lane: no bound of its own, unless it is overloaded.
+/// The queue has one part in so many of the time that an item may wait. The rest is for waiting in front of it, where
+/// an item is nothing but bytes.
+const QUEUE_PART: u32 = 4;
+
+/// How long an item waits for room in a full queue that is not overloaded, but stands still perhaps.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What both ends of a lane know of how much is let in. Clones are the same gate.
 #[derive(Debug, Clone)]
-pub(super) struct Length(Arc<AtomicUsize>);
+pub(super) struct Gate {
+    wait_max: Time,
+    /// How many items may wait.
+    length: Arc<AtomicUsize>,
+}
 
-impl Length {
-    const NONE: usize = usize::MAX;
+impl Gate {
+    /// No bound but the queue's own.
+    const OPEN: usize = usize::MAX;
 
-    pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicUsize::new(Self::NONE)))
+    pub(super) fn new(wait_max: Time) -> Self {
+        Self {
+            wait_max,
+            length: Arc::new(AtomicUsize::new(Self::OPEN)),
+        }
     }
 
-    /// `None` if all are served.
-    pub(super) fn get(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|length| *length != Self::NONE)
+    /// How many items may wait at this moment; `None` if the lane is not overloaded.
+    pub(super) fn length(&self) -> Option<usize> {
+        Some(self.length.load(Ordering::Relaxed)).filter(|length| *length != Self::OPEN)
     }
 
-    fn set(&self, length: Option<usize>) {
-        self.0
-            .store(length.unwrap_or(Self::NONE), Ordering::Relaxed);
+    pub(super) fn set_length(&self, length: Option<usize>) {
+        self.length
+            .store(length.unwrap_or(Self::OPEN), Ordering::Relaxed);
+    }
+
+    /// How long somebody who was there at `since`, and finds no room now, waits for it.
+    pub(super) fn patience(&self, since: Instant, now: Instant) -> Duration {
+        if self.length().is_none() {
+            return ROOM_WAIT_MAX;
+        }
+        let waited = now.saturating_duration_since(since);
+        (self.wait_max.get() - self.queue_wait_max()).saturating_sub(waited)
+    }
+
+    fn queue_wait_max(&self) -> Duration {
+        self.wait_max.get() / QUEUE_PART
     }
 }
 
-/// What a lane knows of its queue.
+/// Watches the queue of a lane, and narrows its gate.
 #[derive(Debug)]
 pub(super) struct Admission {
-    wait_max: Time,
-    length: Length,
+    gate: Gate,
     late: Option<Late>,
 }
 
@@ -72,31 +101,17 @@ impl Late {
 }
 
 impl Admission {
-    pub(super) fn new(wait_max: Time, length: Length) -> Self {
-        Self {
-            wait_max,
-            length,
-            late: None,
-        }
-    }
-
-    /// How many items may wait at this moment; `None` if all are served.
-    pub(super) fn length(&self) -> Option<usize> {
-        self.length.get()
-    }
-
-    /// How long an item is to wait at most.
-    pub(super) fn wait_max(&self) -> Duration {
-        self.wait_max.get()
+    pub(super) fn new(gate: Gate) -> Self {
+        Self { gate, late: None }
     }
 
     /// Notes that a batch of so many departs, in which the first waited for `oldest`. It is full if there was no
     /// room in it for all that waited.
     pub(super) fn depart(&mut self, now: Instant, oldest: Duration, items: usize, is_full: bool) {
-        let wait_max = self.wait_max.get();
+        let wait_max = self.gate.queue_wait_max();
         if !is_full || oldest <= wait_max / 2 {
             self.late = None;
-            self.length.set(None);
+            self.gate.set_length(None);
             return;
         }
         let Some(late) = &mut self.late else {
@@ -110,7 +125,7 @@ impl Admission {
             let each_second = late.items as f64 / lasted.as_secs_f64();
             let in_bound = (each_second * wait_max.as_secs_f64()) as usize;
             // A shard that takes longer than the bound for a batch must not be left without work.
-            self.length.set(Some(in_bound.max(2 * items)));
+            self.gate.set_length(Some(in_bound.max(2 * items)));
             self.late = Some(Late::at(now));
         }
     }
@@ -120,12 +135,13 @@ impl Admission {
 mod tests {
     use super::*;
 
+    /// Of the queue's part.
     const BOUND: Duration = Duration::from_millis(500);
     const STEP: Duration = Duration::from_millis(20);
     const LATE: Duration = Duration::from_secs(2);
 
     fn admission() -> Admission {
-        Admission::new(Time::new(BOUND), Length::new())
+        Admission::new(Gate::new(Time::new(QUEUE_PART * BOUND)))
     }
 
     /// Batches of 100 that depart every 20 ms, `count` times, each full and with somebody who waited so long.
@@ -143,7 +159,7 @@ mod tests {
         depart(&mut admission, &mut now, LATE, 50);
         admission.depart(now, Duration::from_millis(100), 10, false);
         depart(&mut admission, &mut now, BOUND, 500);
-        assert_eq!(admission.length(), None);
+        assert_eq!(admission.gate.length(), None);
     }
 
     #[test]
@@ -153,7 +169,7 @@ mod tests {
             depart(&mut admission, &mut now, LATE, 1);
             now += Duration::from_millis(1200);
         }
-        assert_eq!(admission.length(), None);
+        assert_eq!(admission.gate.length(), None);
     }
 
     #[test]
@@ -161,19 +177,19 @@ mod tests {
         let (mut admission, mut now) = (admission(), Instant::now());
         depart(&mut admission, &mut now, LATE, 51);
         // 5,000 a second.
-        assert_eq!(admission.length(), Some(2500));
+        assert_eq!(admission.gate.length(), Some(2500));
         // Those that are served now have waited about the bound, which does not end it.
         depart(&mut admission, &mut now, BOUND * 3 / 4, 500);
-        assert_eq!(admission.length(), Some(2500));
+        assert_eq!(admission.gate.length(), Some(2500));
         // It follows how fast the shard is.
         for _ in 0..60 {
             admission.depart(now, BOUND, 100, true);
             now += 2 * STEP;
         }
-        assert_eq!(admission.length(), Some(1250));
+        assert_eq!(admission.gate.length(), Some(1250));
         // A queue that is short, or empty, ends it.
         admission.depart(now, BOUND / 2, 100, true);
-        assert_eq!(admission.length(), None);
+        assert_eq!(admission.gate.length(), None);
     }
 
     #[test]
@@ -183,9 +199,20 @@ mod tests {
             admission.depart(now, Duration::from_secs(9), 512, true);
             now += Duration::from_secs(3);
         }
-        assert_eq!(admission.length(), Some(1024));
+        assert_eq!(admission.gate.length(), Some(1024));
         // One that takes long for batches that are not full is slow, not overloaded.
         admission.depart(now, Duration::from_secs(9), 12, false);
-        assert_eq!(admission.length(), None);
+        assert_eq!(admission.gate.length(), None);
+    }
+
+    #[test]
+    fn who_finds_no_room_waits_for_the_rest_of_the_bound() {
+        let (mut admission, mut now) = (admission(), Instant::now());
+        assert_eq!(admission.gate.patience(now, now), ROOM_WAIT_MAX);
+        depart(&mut admission, &mut now, LATE, 51);
+        let patience = 3 * BOUND;
+        assert_eq!(admission.gate.patience(now, now), patience);
+        assert_eq!(admission.gate.patience(now, now + BOUND), patience - BOUND);
+        assert_eq!(admission.gate.patience(now, now + LATE), Duration::ZERO);
     }
 }

@@ -9,19 +9,19 @@
 //!                                  batch           ──► flight …  ├─ at most `flights` at a time
 //! ```
 //!
-//! With one flight at a time the items of the lane take effect in the order of their submission. When more
-//! comes than can be done, some are refused ([`admission`](super::admission)).
+//! With one flight at a time the items of the lane take effect in the order of their submission. Who finds the
+//! queue full waits for room; when more comes than can be done, there is less ([`admission`](super::admission)).
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Admission, Length};
+use super::admission::{Admission, Gate};
 use crate::adjustable::Time;
 use crate::error::Error;
 use crate::routing::ShardId;
@@ -59,9 +59,6 @@ pub(super) struct Bounds {
 /// a large one, at nearly twice the cost.
 const LONG: Duration = Duration::from_millis(5);
 
-/// How long an item may wait for room in the queue.
-const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
-
 /// What a lane is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
@@ -72,10 +69,9 @@ pub(super) struct Purpose {
 }
 
 impl Purpose {
-    fn overloaded(&self, length: usize, wait_max: Duration) -> Error {
+    fn overloaded(&self, length: usize) -> Error {
         self.busy(&format!(
-            "gets more than can be done: {length} wait, which takes some {} ms (see MAX_QUEUE_WAIT_MS)",
-            wait_max.as_millis()
+            "gets more than can be done: no room among the {length} that wait (see MAX_QUEUE_WAIT_MS)"
         ))
     }
 
@@ -89,18 +85,18 @@ impl Purpose {
 
 /// A queue in front of some kind of flight.
 pub(super) struct Lane<T> {
-    queue: mpsc::Sender<T>,
+    /// Bounded by `room`.
+    queue: mpsc::UnboundedSender<T>,
+    /// A permit for each item that may still come. First come, first served.
+    room: Arc<Semaphore>,
     purpose: Purpose,
     queue_max: usize,
-    wait_max: Time,
-    /// How many may wait, while it is overloaded.
-    length: Length,
+    gate: Gate,
 }
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
     /// everything in it has left.
-    /// When an item has waited for too long, `refuse` is to tell whoever waits for it.
     pub(super) fn start<F, Flight>(
         purpose: Purpose,
         bounds: Bounds,
@@ -108,80 +104,92 @@ impl<T: Item> Lane<T> {
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
-        refuse: impl Fn(T, Error) + Send + 'static,
     ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
         Flight: Future<Output = ()> + Send + 'static,
     {
-        let (queue, waiting) = mpsc::channel(bounds.queue_max);
-        let length = Length::new();
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(bounds.queue_max));
+        let gate = Gate::new(wait_max);
         let queue_of_lane = Queue {
-            purpose,
             waiting,
             left_over: None,
-            admission: Admission::new(wait_max.clone(), length.clone()),
-            refuse: Box::new(refuse),
+            room: Arc::clone(&room),
+            room_given: bounds.queue_max,
+            gate: gate.clone(),
+            admission: Admission::new(gate.clone()),
         };
         tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
         Self {
             queue,
+            room,
             purpose,
             queue_max: bounds.queue_max,
-            wait_max,
-            length,
+            gate,
         }
     }
 
     /// Puts an item into the queue, and waits for room if it is full: who sends more than can be
-    /// done is slowed down first.
+    /// done is slowed down first. The item, of a request that is there since `since`, is made when there is room.
     ///
     /// # Errors
     ///
-    /// There was no room for too long. The item is not taken, and dropped.
-    pub(super) async fn submit(&self, item: T) -> Result<(), Error> {
-        if let Some(length) = self.length.get()
-            && self.queue.max_capacity() - self.queue.capacity() >= length
-        {
-            return Err(self.purpose.overloaded(length, self.wait_max.get()));
-        }
-        let item = match self.queue.try_send(item) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Stopping),
-            Err(mpsc::error::TrySendError::Full(item)) => item,
+    /// There was no room for too long.
+    pub(super) async fn submit(
+        &self,
+        since: Instant,
+        item: impl FnOnce() -> T,
+    ) -> Result<(), Error> {
+        let permit = match self.room.try_acquire() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(Error::Stopping),
+            Err(TryAcquireError::NoPermits) => self.await_room(since).await?,
         };
-        match timeout(ROOM_WAIT_MAX, self.queue.send(item)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::Stopping),
-            Err(_elapsed) => Err(self
-                .purpose
-                .busy(&format!("is full ({} waiting)", self.queue_max))),
+        // It is given back when the item leaves.
+        permit.forget();
+        self.queue.send(item()).map_err(|_| Error::Stopping)
+    }
+
+    async fn await_room(&self, since: Instant) -> Result<SemaphorePermit<'_>, Error> {
+        let patience = self.gate.patience(since, Instant::now());
+        if !patience.is_zero() {
+            match timeout(patience, self.room.acquire()).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                Ok(Err(_)) => return Err(Error::Stopping),
+                Err(_elapsed) => {}
+            }
         }
+        Err(match self.gate.length() {
+            Some(length) => self.purpose.overloaded(length),
+            None => self
+                .purpose
+                .busy(&format!("is full ({} waiting)", self.queue_max)),
+        })
     }
 }
 
 /// The lane's end of the queue.
 struct Queue<T> {
-    purpose: Purpose,
-    waiting: mpsc::Receiver<T>,
+    waiting: mpsc::UnboundedReceiver<T>,
     /// Looked at for the last batch, and too much for it.
     left_over: Option<T>,
+    room: Arc<Semaphore>,
+    /// Permits of `room`, and items that took one.
+    room_given: usize,
+    gate: Gate,
     admission: Admission,
-    refuse: Box<dyn Fn(T, Error) + Send>,
 }
 
 impl<T: Item> Queue<T> {
     /// The next batch; waits for somebody to come. `None` when the lane has ended.
     async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
-        let (first, oldest) = loop {
-            let item = match self.left_over.take() {
-                Some(item) => item,
-                None => self.waiting.recv().await?,
-            };
-            if let Some(admitted) = self.admit(item) {
-                break admitted;
-            }
+        let first = match self.left_over.take() {
+            Some(item) => item,
+            None => self.waiting.recv().await?,
         };
+        let now = Instant::now();
+        let oldest = now.saturating_duration_since(first.since());
         let mut batch_weight = first.weight();
         let mut batch = vec![first];
         while let Ok(item) = self.waiting.try_recv() {
@@ -197,21 +205,32 @@ impl<T: Item> Queue<T> {
             batch.push(item);
         }
         let is_full = self.left_over.is_some();
-        self.admission
-            .depart(Instant::now(), oldest, batch.len(), is_full);
+        self.admission.depart(now, oldest, batch.len(), is_full);
+        self.make_room(batch.len(), bounds.queue_max);
         Some(batch)
     }
 
-    /// The item and how long it has waited, unless there are too many behind it at this moment.
-    fn admit(&self, item: T) -> Option<(T, Duration)> {
-        let length = self.admission.length();
-        let Some(length) = length.filter(|length| self.waiting.len() > *length) else {
-            let waited = Instant::now().saturating_duration_since(item.since());
-            return Some((item, waited));
-        };
-        let wait_max = self.admission.wait_max();
-        (self.refuse)(item, self.purpose.overloaded(length, wait_max));
-        None
+    /// Gives back the room of those that leave, more or less of it if the queue may be longer or shorter than before.
+    fn make_room(&mut self, left: usize, queue_max: usize) {
+        let length = self
+            .gate
+            .length()
+            .map_or(queue_max, |length| length.min(queue_max));
+        let taken_back = self.room_given.saturating_sub(length).min(left);
+        self.room_given -= taken_back;
+        let more = length.saturating_sub(self.room_given);
+        self.room_given += more;
+        self.room.add_permits(left - taken_back + more);
+        self.room_given -= self
+            .room
+            .forget_permits(self.room_given.saturating_sub(length));
+    }
+}
+
+/// Who waits for room learns that the lane has ended.
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }
 
@@ -291,42 +310,46 @@ mod tests {
         bounds: Bounds,
         tasks: &TaskTracker,
     ) -> (Lane<Number>, Batches, Arc<Semaphore>, Arc<Notify>) {
+        lane_that_waits(bounds, Time::new(LONG), tasks)
+    }
+
+    fn lane_that_waits(
+        bounds: Bounds,
+        wait_max: Time,
+        tasks: &TaskTracker,
+    ) -> (Lane<Number>, Batches, Arc<Semaphore>, Arc<Notify>) {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(
-            PURPOSE,
-            bounds,
-            Time::new(LONG),
-            tasks,
-            &Handle::current(),
-            {
-                let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
-                move |batch: Vec<Number>| {
-                    batches
-                        .lock()
-                        .unwrap()
-                        .push(batch.iter().map(|number| number.0).collect());
-                    let (go, started) = (go.clone(), started.clone());
-                    async move {
-                        started.notify_one();
-                        go.acquire().await.unwrap().forget();
-                    }
+        let lane = Lane::start(PURPOSE, bounds, wait_max, tasks, &Handle::current(), {
+            let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
+            move |batch: Vec<Number>| {
+                batches
+                    .lock()
+                    .unwrap()
+                    .push(batch.iter().map(|number| number.0).collect());
+                let (go, started) = (go.clone(), started.clone());
+                async move {
+                    started.notify_one();
+                    go.acquire().await.unwrap().forget();
                 }
-            },
-            |number, error| panic!("{} was refused: {error}", number.0),
-        );
+            }
+        });
         (lane, batches, go, started)
+    }
+
+    async fn submit(lane: &Lane<Number>, number: usize) -> Result<(), Error> {
+        lane.submit(Instant::now(), || Number(number)).await
     }
 
     #[tokio::test]
     async fn what_arrives_during_a_flight_leaves_together_in_order() {
         let tasks = TaskTracker::new();
         let (lane, batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).await.unwrap();
+        submit(&lane, 1).await.unwrap();
         started.notified().await;
         for number in [2, 3, 4, 5] {
-            lane.submit(Number(number)).await.unwrap();
+            submit(&lane, number).await.unwrap();
         }
         go.add_permits(10);
         drop(lane);
@@ -344,17 +367,17 @@ mod tests {
             ..BOUNDS
         };
         let (lane, batches, _go, started) = lane_with(bounds, &tasks);
-        lane.submit(Number(1)).await.unwrap();
+        submit(&lane, 1).await.unwrap();
         started.notified().await;
         let departed = tokio::time::Instant::now();
         for number in [2, 3] {
-            lane.submit(Number(number)).await.unwrap();
+            submit(&lane, number).await.unwrap();
         }
         started.notified().await;
         assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3]]);
         assert!(departed.elapsed() >= LONG);
         // A third has to wait for one of them, however long that takes.
-        lane.submit(Number(4)).await.unwrap();
+        submit(&lane, 4).await.unwrap();
         tokio::time::sleep(10 * LONG).await;
         assert_eq!(batches.lock().unwrap().len(), 2);
     }
@@ -363,10 +386,10 @@ mod tests {
     async fn bytes_bound_a_batch_but_never_its_first_item() {
         let tasks = TaskTracker::new();
         let (lane, batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).await.unwrap();
+        submit(&lane, 1).await.unwrap();
         started.notified().await;
         for number in [500, 60, 50] {
-            lane.submit(Number(number)).await.unwrap();
+            submit(&lane, number).await.unwrap();
         }
         go.add_permits(10);
         drop(lane);
@@ -382,16 +405,74 @@ mod tests {
     async fn a_queue_that_stays_full_refuses() {
         let tasks = TaskTracker::new();
         let (lane, _batches, go, started) = lane(&tasks);
-        lane.submit(Number(1)).await.unwrap();
+        submit(&lane, 1).await.unwrap();
         started.notified().await;
         for number in [2, 3, 4, 5] {
-            lane.submit(Number(number)).await.unwrap();
+            submit(&lane, number).await.unwrap();
         }
-        let refused = lane.submit(Number(6)).await.unwrap_err();
+        let refused = submit(&lane, 6).await.unwrap_err();
         assert_eq!(
             refused.to_string(),
             "BUSY shard_1 is overloaded: its write queue is full (4 waiting); nothing was done, try again later"
         );
         go.add_permits(10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_in_an_overloaded_lane_waits_for_what_is_left_of_the_bound() {
+        let tasks = TaskTracker::new();
+        let wait_max = Time::new(Duration::from_secs(1));
+        let (lane, _batches, go, started) = lane_that_waits(BOUNDS, wait_max, &tasks);
+        submit(&lane, 1).await.unwrap();
+        started.notified().await;
+        for number in [2, 3, 4, 5] {
+            submit(&lane, number).await.unwrap();
+        }
+        lane.gate.set_length(Some(4));
+        let began = tokio::time::Instant::now();
+        let refused = submit(&lane, 6).await.unwrap_err().to_string();
+        let text = "BUSY shard_1 is overloaded: its write queue gets more than can be done: no room among the 4 that wait \
+                    (see MAX_QUEUE_WAIT_MS); nothing was done, try again later";
+        assert_eq!(refused, text);
+        let waited = began.elapsed();
+        assert!(Duration::from_millis(700) < waited && waited <= Duration::from_millis(751));
+        // Who has waited as long already is refused at once.
+        let long_ago = Instant::now() - Duration::from_secs(1);
+        let began = tokio::time::Instant::now();
+        let refused = lane.submit(long_ago, || Number(7)).await;
+        assert!(refused.is_err() && began.elapsed().is_zero());
+        // Room comes with the next batch.
+        go.add_permits(1);
+        submit(&lane, 8).await.unwrap();
+        go.add_permits(10);
+    }
+
+    #[test]
+    fn room_that_is_too_much_is_taken_back_and_given_again() {
+        let room = Arc::new(Semaphore::new(10));
+        let gate = Gate::new(Time::new(LONG));
+        let mut queue: Queue<Number> = Queue {
+            waiting: mpsc::unbounded_channel().1,
+            left_over: None,
+            room: Arc::clone(&room),
+            room_given: 10,
+            gate: gate.clone(),
+            admission: Admission::new(gate.clone()),
+        };
+        // Eight wait.
+        room.try_acquire_many(8).unwrap().forget();
+        gate.set_length(Some(4));
+        queue.make_room(2, 10);
+        assert_eq!(room.available_permits(), 0, "six wait");
+        queue.make_room(2, 10);
+        assert_eq!(room.available_permits(), 0, "four wait");
+        queue.make_room(3, 10);
+        assert_eq!(room.available_permits(), 3, "one waits");
+        gate.set_length(None);
+        queue.make_room(1, 10);
+        assert_eq!(room.available_permits(), 10);
+        gate.set_length(Some(20));
+        queue.make_room(0, 10);
+        assert_eq!(room.available_permits(), 10);
     }
 }

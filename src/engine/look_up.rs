@@ -142,22 +142,22 @@ impl Engine {
         key: &Bytes,
         since: Instant,
     ) -> Result<oneshot::Receiver<read::Answer>, Error> {
-        let (done, answer) = oneshot::channel();
-        let key = key.clone();
-        let trace = Trace::current();
-        let miss = Miss {
-            key,
-            since,
-            queue: trace.child("queue"),
-            trace,
-            done,
+        let miss = |done| {
+            let trace = Trace::current();
+            Miss {
+                key: key.clone(),
+                since,
+                queue: trace.child("queue"),
+                trace,
+                done,
+            }
         };
-        let taken = submit(&self.reads, shard, miss).await;
-        if let Err(error) = &taken {
+        let result = submit(&self.reads, shard, since, miss).await;
+        if let Err(error) = &result {
             let figures = &self.metrics.shard(shard.index()).reads;
             figures.ended(outcome_of(error), 1);
         }
-        taken.map(|()| answer)
+        result
     }
 }
 

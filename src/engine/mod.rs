@@ -54,7 +54,7 @@ pub use write::Ticket;
 
 /// Writes that gather in front of a shard. One flight: the writes of a key keep their order.
 const WRITES: Bounds = Bounds {
-    queue_max: 16_384,
+    queue_max: 65_536,
     flights_max: 1,
     batch_operations_max: 512,
     // A statement of this size is well below what PostgreSQL takes (1 GiB).
@@ -114,7 +114,7 @@ pub struct Settings {
     /// Whether keys of a shard that is down are answered from the cache. Nobody can know then what
     /// another proxy has written: values may be older than what was acknowledged.
     pub reads_when_shard_down: bool,
-    /// How long a request may wait in the queue of a shard that is asked for more than it can do.
+    /// How long a request may wait for a shard that is asked for more than it can do.
     pub queue_wait_max: Duration,
     /// Where to die, for tests.
     pub crash_points: CrashPoints,
@@ -248,18 +248,17 @@ impl Engine {
             operations,
         } in parts
         {
-            let (done, answer) = oneshot::channel();
             let count = operations.len();
-            let item = WriteItem::new(operations, since, done);
-            let taken = submit(&self.writes, shard, item).await;
-            if let Err(error) = &taken {
+            let item = |done| WriteItem::new(operations, since, done);
+            let result = submit(&self.writes, shard, since, item).await;
+            if let Err(error) = &result {
                 let figures = &self.metrics.shard(shard.index()).writes;
                 figures.ended(outcome_of(error), count);
             }
             submitted.push(Part {
                 shard,
                 positions,
-                result: taken.map(|()| answer),
+                result,
             });
         }
         Ticket {
@@ -464,9 +463,22 @@ fn outcome_of(error: &Error) -> metrics::Outcome {
     }
 }
 
-async fn submit<T: lane::Item>(lanes: &[Lane<T>], shard: ShardId, item: T) -> Result<(), Error> {
+/// Puts what `item` makes into the lane of a shard. Returns where its answer will be.
+async fn submit<T: lane::Item, Answer>(
+    lanes: &[Lane<T>],
+    shard: ShardId,
+    since: Instant,
+    item: impl FnOnce(oneshot::Sender<Answer>) -> T,
+) -> Result<oneshot::Receiver<Answer>, Error> {
     let Some(lane) = lanes.get(shard.index()) else {
         return Err(Error::Stopping);
     };
-    lane.submit(item).await
+    let mut answer = None;
+    let make = || {
+        let (done, receiver) = oneshot::channel();
+        answer = Some(receiver);
+        item(done)
+    };
+    lane.submit(since, make).await?;
+    answer.ok_or(Error::Stopping)
 }

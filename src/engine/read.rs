@@ -134,17 +134,6 @@ impl ReadPath {
         }
     }
 
-    /// Tells whoever waits for a miss that it was not begun.
-    pub(super) fn refuse(&self, miss: Miss, error: Error) {
-        let figures = &self.metrics.shard(self.shard.id().index()).reads;
-        figures.ended(outcome_of(&error), 1);
-        let spans = Spans {
-            queue: miss.since.elapsed(),
-            ..Spans::default()
-        };
-        let _ = miss.done.send((Err(error), spans));
-    }
-
     /// Reads what is waiting, in the view of `place`, and answers it.
     async fn attempt(&self, place: &Place, waiting: &mut Waiting<'_>) -> Result<(), StartOver> {
         let mut keys: Vec<Bytes> = waiting.by_key.keys().cloned().collect();

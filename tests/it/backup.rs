@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::harness::{
-    Conn, Deployment, Proxy, RedisServer, Reply, Scratch, Setup, args, blank_databases, encode,
-    eventually, keys_on_each, pg, run_to_end,
+    Conn, Deployment, Proxy, RaiseAtEnd, RedisServer, Reply, Scratch, Setup, args, blank_databases,
+    encode, eventually, keys_on_each, pg, run_to_end,
 };
 
 const ACCOUNTS: usize = 3;
@@ -78,6 +78,7 @@ fn it_is_of_one_instant_on_all_shards() {
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let addr = it.resp_addr();
     thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         for seed in 0..4 {
             let (addr, accounts, stop, done) = (&addr, &accounts, &stop, &done);
             scope.spawn(move || transfer(addr, accounts, seed, stop, done));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Conn, Setup, args, with_reference};
+use crate::harness::{Conn, RaiseAtEnd, Setup, args, with_reference};
 
 with_reference!(
     a_hundred_clients_on_one_key_never_see_time_go_back,
@@ -249,6 +249,7 @@ fn a_command_on_an_absent_key_leaves_what_another_proxy_just_wrote() {
     for idle in ["EXPIRE lost 1000", "PERSIST lost", "SET lost x XX EX 1000"] {
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _end = RaiseAtEnd(&is_done);
             let busy = scope.spawn(|| {
                 let mut conn = Conn::open(other.resp_addr());
                 while !is_done.load(Ordering::Relaxed) {

@@ -7,7 +7,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Conn, Deployment, NoReply, Proxy, Setup, encode, eventually, redis_benchmark,
+    Conn, Deployment, NoReply, Proxy, RaiseAtEnd, Setup, encode, eventually, redis_benchmark,
 };
 use crate::libraries::{installed, source};
 
@@ -59,6 +59,7 @@ fn clients_that_never_pause_notice_a_reconnect_and_nothing_else() {
     let addr = old.resp_addr();
     let (stop, counted) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (addr, stop, counted) = (&addr, &stop, &counted);
@@ -238,6 +239,7 @@ fn a_process_that_can_t_start_takes_no_connection() {
     let addr = old.resp_addr();
     let (stop, counted) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         let connecting = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 assert_eq!(Conn::open(&addr).run("PING"), "+PONG");

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{
-    Conn, PostgresServer, ProxyBuilder, RedisServer, Scratch, Setup, args, both_backends,
-    keys_on_each, with_reference,
+    Conn, PostgresServer, ProxyBuilder, RaiseAtEnd, RedisServer, Scratch, Setup, args,
+    both_backends, keys_on_each, with_reference,
 };
 
 with_reference!(
@@ -142,6 +142,7 @@ fn what_is_there_throughout_is_answered_while_others_come_and_go(setup: Setup) {
     fill(&mut conn, &lasting);
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&is_done);
         scope.spawn(|| {
             let mut conn = it.conn();
             for round in 0.. {

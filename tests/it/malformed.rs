@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Conn, Setup, args, both_backends, encode, with_reference};
+use crate::harness::{Conn, RaiseAtEnd, Setup, args, both_backends, encode, with_reference};
 
 mod like_redis {
     use super::*;
@@ -285,6 +285,7 @@ fn broken_clients_do_not_disturb_others(setup: Setup) {
     let addr = it.resp_addr();
     let done = AtomicBool::new(false);
     let rounds = std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&done);
         let other = scope.spawn(|| {
             let mut conn = Conn::open(&addr);
             let mut rounds = 0_u32;

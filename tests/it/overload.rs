@@ -3,25 +3,29 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Conn, Deployment, Reply, Setup, encode, eventually, pg};
-
-/// A statement of writes takes a tenth of a second, however many rows it has: 512 at most.
-const SLOW: &str = "
-create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return null; end $$;
-create trigger slow after insert on respgres_kv for each statement execute function slow();";
+use crate::harness::{Conn, Deployment, RaiseAtEnd, Reply, Setup, encode, eventually, pg};
 
 /// Together they have three times as many writes under way as the shard does in the bound on the queue.
 const CLIENTS: usize = 12;
 const DEPTH: usize = 1000;
 const WAIT_MAX_MS: &str = "300";
 
-fn slow_shard() -> Deployment {
+/// A shard whose statements of writes take a tenth of a second, however many rows they have: 512 at most.
+fn slow_shard(wait_max_ms: &str) -> Deployment {
     let it = Setup::postgres()
         .shards(1)
-        .env("MAX_QUEUE_WAIT_MS", WAIT_MAX_MS)
+        .env("MAX_QUEUE_WAIT_MS", wait_max_ms)
         .start();
-    pg(&it.urls()[0]).unwrap().batch_execute(SLOW).unwrap();
+    let slow = "
+        create function slow() returns trigger language plpgsql as
+            $$ begin perform pg_sleep(0.1); return null; end $$;
+        create trigger slow after insert on respgres_rows for each statement execute function slow();";
+    pg(&it.urls()[0]).unwrap().batch_execute(slow).unwrap();
+    let began = Instant::now();
+    it.conn().set("slow", "value");
+    assert!(began.elapsed() >= Duration::from_millis(100));
     it
 }
 
@@ -76,10 +80,11 @@ fn counter(it: &Deployment, name: &str) -> u64 {
 
 #[test]
 fn what_waits_too_long_is_refused_and_not_done_and_the_rest_is_served_as_fast_as_before() {
-    let it = slow_shard();
+    let it = slow_shard(WAIT_MAX_MS);
     let addr = it.resp_addr();
     let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
     let told: Vec<Told> = thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (addr, stop, refused) = (&addr, &stop, &refused);
@@ -146,10 +151,12 @@ fn existing(conn: &mut Conn, keys: &BTreeSet<String>) -> usize {
 
 #[test]
 fn over_http_it_is_503_with_retry_after() {
-    let it = slow_shard();
+    // Nobody waits for room.
+    let it = slow_shard("1");
     let addr = it.resp_addr();
     let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         for client in 0..CLIENTS {
             let (addr, stop, refused) = (&addr, &stop, &refused);
             scope.spawn(move || flood(addr, client, stop, refused));

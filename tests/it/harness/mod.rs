@@ -54,4 +54,4 @@ pub use shards::{Shards, pg};
 pub(crate) use suite::{both_backends, with_reference};
 pub use tls_conn::TlsConn;
 pub use tools::{Ran, curl, redis_benchmark, redis_cli, run_tool};
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, RaiseAtEnd, eventually};

@@ -1,5 +1,6 @@
 //! Waiting for a condition, with a generous deadline; never for a time that hopes to suffice.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; reaching it is a failure.
@@ -17,5 +18,15 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
         std::thread::sleep(POLL);
+    }
+}
+
+/// Raises a flag at the end of its scope, also when a test fails there: the threads of a [`std::thread::scope`] that
+/// go on until it is raised are waited for, which would be for ever.
+pub struct RaiseAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for RaiseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::transfer::{contents, count, fill, kill_in_the_middle, run, tool};
-use crate::harness::{Conn, Deployment, RedisServer, Scratch, Setup, args, both_backends};
+use crate::harness::{
+    Conn, Deployment, RaiseAtEnd, RedisServer, Scratch, Setup, args, both_backends,
+};
 
 both_backends!(
     everything_comes_as_it_was_and_other_types_are_told,
@@ -64,6 +66,7 @@ fn what_is_written_meanwhile_comes_too(setup: Setup) {
     fill(&mut redis.conn(), 5000);
     let stop = AtomicBool::new(false);
     let (exit, written) = std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         let writer = scope.spawn(|| {
             let mut conn = redis.conn();
             let mut written = 0;
