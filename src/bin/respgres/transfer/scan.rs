@@ -44,8 +44,8 @@ struct Group {
 }
 
 impl Scan {
-    pub async fn open(url: &str, pattern: Option<String>) -> Result<Self, Failure> {
-        let resp = Resp::open(url).await?;
+    /// All keys of a server, or those that match.
+    pub async fn open(resp: Resp, pattern: Option<String>) -> Result<Self, Failure> {
         let server = resp.server().await?;
         let probe = resp
             .one(|pipeline| {
