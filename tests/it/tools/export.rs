@@ -2,18 +2,10 @@
 
 use nix::sys::signal::Signal;
 
-use super::transfer::{contents, count, fill, kill_in_the_middle, run, tool};
-use crate::harness::{Deployment, RedisServer, Scratch, Setup, both_backends, eventually};
+use super::transfer::{contents, count, fill, from, kill_in_the_middle, respgres, run, to, tool};
+use crate::harness::{RedisServer, Scratch, Setup, both_backends, eventually};
 
 both_backends!(an_export_that_is_imported_is_the_same_byte_for_byte);
-
-fn from(it: &Deployment) -> String {
-    format!("--from=redis://{}", it.resp_addr())
-}
-
-fn to(it: &Deployment) -> String {
-    format!("--to=redis://{}", it.resp_addr())
-}
 
 fn an_export_that_is_imported_is_the_same_byte_for_byte(setup: Setup) {
     let (it, dir) = (setup.start(), Scratch::new("export"));
@@ -117,7 +109,7 @@ fn an_export_to_a_redis_has_everything() {
 
 #[test]
 fn killed_in_the_middle_an_export_goes_on_where_it_was() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     fill(&mut it.conn(), 30_000);
     let export = ["export", "all.jsonl", &from(&it)];
     kill_in_the_middle(&dir, &dir.join("all.jsonl.state"), &export);
@@ -140,7 +132,7 @@ fn killed_in_the_middle_an_export_goes_on_where_it_was() {
 
 #[test]
 fn an_import_of_a_file_goes_on_where_it_was() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     let lines = (0..40_000).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"{n}\"}}\n"));
     std::fs::write(dir.join("in.jsonl"), lines.collect::<String>()).unwrap();
     let import = ["import", "in.jsonl", &to(&it)];
@@ -156,7 +148,7 @@ fn an_import_of_a_file_goes_on_where_it_was() {
 
 #[test]
 fn what_is_written_during_an_export_is_in_it() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     fill(&mut it.conn(), 20_000);
     let mut export = tool(&dir, &["export", "all.jsonl", &from(&it)]).launch();
     eventually("it has begun", || {
@@ -182,7 +174,7 @@ fn what_is_written_during_an_export_is_in_it() {
 
 #[test]
 fn of_two_lines_for_a_key_the_later_counts() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     let line = |value: &str| format!("{{\"key\":\"a\",\"value\":\"{value}\"}}\n");
     let file = [line("1"), line("2"), line("3")].concat();
     std::fs::write(dir.join("in.jsonl"), file).unwrap();
@@ -192,7 +184,7 @@ fn of_two_lines_for_a_key_the_later_counts() {
 
 #[test]
 fn a_broken_line_is_told_with_its_number() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     std::fs::write(
         dir.join("in.jsonl"),
         "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"val",

@@ -1,71 +1,36 @@
 //! `respgres import` and `respgres export` over TLS.
 
-use super::transfer::{contents, fill, run};
-use crate::harness::{
-    Authority, Deployment, PostgresServer, Proxy, ProxyBuilder, RedisServer, Scratch, Setup, Wish,
-    pg,
-};
+use super::transfer::{contents, fill, from, run, to};
+use crate::harness::{Authority, PostgresServer, Proxy, RedisServer, Setup, Wish, pg};
+use crate::tls::Setting;
 
-/// Somebody who signs certificates, and a directory with that one's own and another one's.
-struct Setting {
-    dir: Scratch,
-    authority: Authority,
-    ca: String,
-    other_ca: String,
+/// A Redis with a certificate for `localhost`.
+fn redis(setting: &Setting) -> RedisServer {
+    let issued = setting.authority.issue(Wish::names(&["localhost"]));
+    RedisServer::secured(&issued, None)
 }
 
-impl Setting {
-    fn new() -> Setting {
-        let (dir, authority) = (Scratch::new("secured"), Authority::new("the authority"));
-        let ca = authority.file(dir.path(), "ca.pem");
-        let other_ca = Authority::new("another authority").file(dir.path(), "other.pem");
-        Setting {
-            dir,
-            authority,
-            ca,
-            other_ca,
-        }
-    }
-
-    /// A Redis with a certificate for `localhost`.
-    fn redis(&self) -> RedisServer {
-        RedisServer::secured(&self.authority.issue(Wish::names(&["localhost"])), None)
-    }
-
-    /// A respgres with a certificate for `localhost`, and the URL of its port with TLS.
-    fn respgres(&self, name: &str) -> (Proxy, String) {
-        let issued = self.authority.issue(Wish::names(&["localhost"]));
-        let (certificate, key) = issued.files(self.dir.path(), name);
-        let proxy = ProxyBuilder::new(self.dir.path())
-            .env("DATA_DIR", self.dir.join(name).to_str().unwrap())
-            .env("RESP_TLS_ADDR", "127.0.0.1:0")
-            .env("TLS_CERT_FILE", certificate)
-            .env("TLS_KEY_FILE", key)
-            .start();
-        let addr = proxy.resp_tls_addr();
-        let url = format!("rediss://localhost:{}", addr.rsplit(':').next().unwrap());
-        (proxy, url)
-    }
-
-    /// Runs a command that has to fail with 1; returns what it says.
-    #[track_caller]
-    fn failed(&self, args: &[&str]) -> String {
-        run(&self.dir, args, 1)
-    }
+/// Runs a command that has to fail; returns what it says.
+#[track_caller]
+fn failed(setting: &Setting, args: &[&str]) -> String {
+    run(&setting.dir, args, 1)
 }
 
-fn to(it: &Deployment) -> String {
-    format!("--to=redis://{}", it.resp_addr())
+/// The URL of a proxy's port with TLS.
+fn url(proxy: &Proxy) -> String {
+    let addr = proxy.resp_tls_addr();
+    format!("rediss://localhost:{}", addr.rsplit(':').next().unwrap())
 }
 
-fn from(it: &Deployment) -> String {
-    format!("--from=redis://{}", it.resp_addr())
+/// The certificate of somebody who signed nothing.
+fn other_authority(setting: &Setting) -> String {
+    Authority::new("another authority").file(setting.dir.path(), "other.pem")
 }
 
 #[test]
 fn a_redis_is_reached_by_tls_in_both_directions() {
     let (setting, it) = (Setting::new(), Setup::embedded().start());
-    let (source, target) = (setting.redis(), setting.redis());
+    let (source, target) = (redis(&setting), redis(&setting));
     fill(&mut source.conn(), 2500);
     let ca = ["--cacert", &setting.ca];
     let import = ["import", &source.secured_url("localhost"), &to(&it)];
@@ -79,7 +44,7 @@ fn a_redis_is_reached_by_tls_in_both_directions() {
 #[test]
 fn a_redis_that_is_not_to_be_trusted_is_left_alone() {
     let (setting, it) = (Setting::new(), Setup::embedded().start());
-    let redis = setting.redis();
+    let redis = redis(&setting);
     redis.conn().set("theirs", "1");
     it.conn().set("ours", "1");
     let (right, by_address) = (
@@ -90,7 +55,8 @@ fn a_redis_that_is_not_to_be_trusted_is_left_alone() {
         .url()
         .replace("redis://127.0.0.1", "rediss://localhost");
     let in_clear = right.replace("rediss://", "redis://");
-    let [ca, other] = [&setting.ca, &setting.other_ca].map(|path| format!("--cacert={path}"));
+    let [ca, other] =
+        [&setting.ca, &other_authority(&setting)].map(|path| format!("--cacert={path}"));
     for (url, options, words) in [
         (&right, &[other.as_str()][..], ["UnknownIssuer", "--cacert"]),
         // Whom the system trusts.
@@ -107,7 +73,7 @@ fn a_redis_that_is_not_to_be_trusted_is_left_alone() {
         let import = ["import", url, &to(&it)];
         let export = ["export", url, &from(&it)];
         for args in [import, export] {
-            let output = setting.failed(&[&args[..], options].concat());
+            let output = failed(&setting, &[&args[..], options].concat());
             assert!(
                 words.iter().all(|word| output.contains(word)),
                 "{args:?} {options:?}: {output}"
@@ -130,10 +96,10 @@ fn a_redis_may_ask_for_a_certificate() {
     let (foreign, foreign_key) = foreign.files(setting.dir.path(), "foreign");
     let (url, to) = (redis.secured_url("localhost"), to(&it));
     let import = ["import", &url, &to, "--cacert", &setting.ca];
-    let output = setting.failed(&import);
+    let output = failed(&setting, &import);
     assert!(output.contains("give --cert and --key"), "{output}");
     let shown = ["--cert", &foreign, "--key", &foreign_key];
-    let output = setting.failed(&[&import[..], &shown].concat());
+    let output = failed(&setting, &[&import[..], &shown].concat());
     assert!(output.contains("give --cert and --key"), "{output}");
     let shown = ["--cert", &certificate, "--key", &key];
     run(&setting.dir, &[&import[..], &shown].concat(), 0);
@@ -143,20 +109,20 @@ fn a_redis_may_ask_for_a_certificate() {
 #[test]
 fn from_one_respgres_to_another_by_their_ports_with_tls() {
     let setting = Setting::new();
-    let ((source, source_url), (target, target_url)) =
-        (setting.respgres("source"), setting.respgres("target"));
+    let (source, target) = (setting.proxy(), setting.proxy());
+    let (source_url, target_url) = (url(&source), url(&target));
     fill(&mut source.conn(), 2500);
     let [ca, to_ca, from_ca] =
         ["cacert", "to-cacert", "from-cacert"].map(|name| format!("--{name}={}", setting.ca));
     let import = ["import", &source_url, "--to", &target_url];
-    let output = setting.failed(&[&import[..], &[&ca]].concat());
+    let output = failed(&setting, &[&import[..], &[&ca]].concat());
     assert!(output.contains("give --to-cacert"), "{output}");
     run(&setting.dir, &[&import[..], &[&ca, &to_ca]].concat(), 0);
     let before = contents(&mut source.conn());
     assert!(contents(&mut target.conn()) == before);
     // Out into a file, and back.
     let export = ["export", "all.jsonl", "--from", &target_url];
-    let output = setting.failed(&export);
+    let output = failed(&setting, &export);
     assert!(output.contains("give --from-cacert"), "{output}");
     run(&setting.dir, &[&export[..], &[&from_ca]].concat(), 0);
     target.conn().run("FLUSHALL");
@@ -234,7 +200,7 @@ fn a_table_is_read_as_the_sslmode_has_it() {
         }
         output
     };
-    let (ca, other) = (&setting.ca, &setting.other_ca);
+    let (ca, other) = (&setting.ca, &other_authority(&setting));
     for query in [
         String::new(),
         "sslmode=prefer".to_owned(),
