@@ -1,5 +1,6 @@
 //! TLS on every connection, with real servers and certificates made for each test.
 
+mod libraries;
 mod ports;
 mod postgres;
 mod redis;
