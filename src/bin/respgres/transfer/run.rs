@@ -207,7 +207,7 @@ impl Transfer {
             self.state.save(self.state.output_bytes())?;
             let begun = Instant::now();
             let before = self.state.tally().millis;
-            let mut progress = Progress::begin(self.what, unit, expected);
+            let mut progress = Progress::begin(self.what, unit, expected, self.state.amount());
             let copied = copy(
                 &mut self.source,
                 &mut self.target,
@@ -230,7 +230,7 @@ impl Transfer {
         eprint!("{}\n{}", self.what, self.state.tally().lines());
         let findings = match self.is_verified {
             true => {
-                let mut progress = Progress::begin("check", unit, expected);
+                let mut progress = Progress::begin("check", unit, expected, 0);
                 let findings = verify(&mut self.source, &mut self.target, &mut progress).await;
                 progress.end();
                 findings?
