@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(&matches) {
         Ok(code) => code,
         Err(Failure { text, code }) => {
-            eprintln!("{text}");
+            printing::tell(&text);
             ExitCode::from(code)
         }
     }

@@ -43,7 +43,7 @@ const AFTER: &str = "\
 With rediss:// a connection is secured by TLS, and the server has to have a certificate for the host of the URL; what a \
 PostgreSQL is asked for is in its URL, as libpq has it: sslmode, sslrootcert, sslcert and sslkey.
 Exit code: 0 if nothing is missing; 1 if something is, or it could not be finished; 2 if it was asked for wrongly; 3 if nothing \
-is missing but keys of other types than string.
+is missing but keys of other types than string; 141 if who reads standard output ended before it was whole, as with `| head`.
 Every user of the machine can read arguments: env:NAME in place of a URL takes it from the variable NAME.";
 
 /// `respgres import`.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::printing::tell;
+
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What is counted.
@@ -62,7 +64,7 @@ impl Progress {
             }
             None if self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}", self.line(self.begun.elapsed()));
+                tell(&self.line(self.begun.elapsed()));
             }
             None => {}
         }

@@ -23,6 +23,7 @@ use super::table::{Columns, Table};
 use super::tally::{Findings, Tally};
 use super::verify::verify;
 use crate::failure::{Failure, refused};
+use crate::printing::tell;
 
 /// Nothing is missing but keys that are no strings.
 const EXIT_OTHER_TYPES: u8 = 3;
@@ -175,7 +176,7 @@ pub async fn export(
         let mut state = State::open(Some(path), subject(to.clone()), every(matches))?;
         let (output, is_kept) = Output::file(file, state.output_bytes())?;
         if !is_kept {
-            eprintln!("{to}.part is shorter than it was; beginning anew");
+            tell(&format!("{to}.part is shorter than it was; beginning anew"));
             state.begin_anew();
         }
         (Target::Output(output), state)
@@ -218,6 +219,10 @@ impl Transfer {
             progress.end();
             self.state.tally().millis = before + begun.elapsed().as_millis() as u64;
             let output_bytes = match &mut self.target {
+                // What is in it by now does not fit what was read: the state stays as it was noted last.
+                Target::Output(output) if output.is_broken() => {
+                    return copied.map(|()| ExitCode::FAILURE);
+                }
                 Target::Output(output) => output.sync()?,
                 Target::Store(_) => 0,
             };
@@ -227,7 +232,7 @@ impl Transfer {
             self.state.save(output_bytes)?;
             copied?;
         }
-        eprint!("{}\n{}", self.what, self.state.tally().lines());
+        tell(&format!("{}\n{}", self.what, self.state.tally().lines()));
         let findings = match self.is_verified {
             true => {
                 let mut progress = Progress::begin("check", unit, expected, 0);
@@ -238,7 +243,7 @@ impl Transfer {
             false => None,
         };
         if let Some(findings) = &findings {
-            eprint!("{}", findings.lines());
+            tell(&findings.lines());
         }
         if let Target::Output(output) = self.target {
             output.finish()?;
@@ -255,13 +260,13 @@ impl Transfer {
         let shown = self.state.path().map(|path| path.display().to_string());
         if self.source.rewind(Some(&position))? {
             let read = self.state.tally().read;
-            eprintln!(
+            tell(&format!(
                 "going on after {read} keys, by {}",
                 shown.unwrap_or_default()
-            );
+            ));
             return Ok(());
         }
-        eprintln!("the source was started again, so that its cursors are void: beginning anew");
+        tell("the source was started again, so that its cursors are void: beginning anew");
         self.state.begin_anew();
         if let Target::Output(output) = &mut self.target {
             output.clear()?;

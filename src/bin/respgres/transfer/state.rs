@@ -158,8 +158,14 @@ impl State {
             return Ok(());
         };
         write(path, &self.saved).map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room there, and run the same again"
+                }
+                _ => "give --state a file in a directory that can be written",
+            };
             failure(format!(
-                "can't write the state {}: {error}; give --state a file in a directory that can be written",
+                "can't write the state {}: {error}; {advice}",
                 path.display()
             ))
         })
