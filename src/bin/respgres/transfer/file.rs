@@ -233,11 +233,11 @@ impl Output {
     /// Has everything on the disk; returns how many bytes that are.
     pub fn sync(&mut self) -> Result<u64, Failure> {
         self.flush()?;
-        if let Some((file, part, _)) = &self.file {
-            if let Err(error) = file.sync_data() {
-                self.is_broken = true;
-                return Err(not_written(part, &error));
-            }
+        if let Some((file, part, _)) = &self.file
+            && let Err(error) = file.sync_data()
+        {
+            self.is_broken = true;
+            return Err(not_written(part, &error));
         }
         Ok(self.written)
     }
