@@ -115,9 +115,9 @@ fn bar(unit: Unit, expected: Option<u64>, before: u64) -> ProgressBar {
 fn style(unit: Unit, has_length: bool) -> ProgressStyle {
     let template = match (unit, has_length) {
         (Unit::Keys, true) => {
-            "{msg} [{bar:30}] {human_pos}/{human_len} keys, {per_sec}, {eta} left"
+            "{msg} [{bar:30}] {human_pos}/{human_len} keys, {per_sec:0}, {eta} left"
         }
-        (Unit::Keys, false) => "{msg} {spinner} {human_pos} keys, {per_sec}",
+        (Unit::Keys, false) => "{msg} {spinner} {human_pos} keys, {per_sec:0}",
         (Unit::Bytes, _) => "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
     };
     // A template that can't be read would show the default bar.
