@@ -20,7 +20,7 @@ pub use in_force::{InForce, Source};
 pub use layers::with_flags;
 pub use mistake::{LoadError, Mistake};
 pub use secret::{SecretText, SecretUrl};
-pub use targets::{CacheTarget, ShardTarget};
+pub use targets::{CacheTarget, ShardTarget, postgres_url};
 pub use variables::{
     DefaultValue, FILE_SUFFIX, SECRETS, SHARDS_MAX, Secret, VARIABLES, Variable, shard_variable,
 };

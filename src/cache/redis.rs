@@ -46,11 +46,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::generation::Generation;
-use self::server::Target;
 use self::settle::SETTLE_SCRIPT;
 use crate::adjustable::Time;
 use crate::metrics::Metrics;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, RedisTarget};
 use crate::view::{Instance, Sight};
 use crate::workers::Workers;
 
@@ -78,7 +77,7 @@ pub struct RedisCache {
 }
 
 struct Shared {
-    target: Target,
+    target: RedisTarget,
     /// Host and port, for the log: a URL may hold a password.
     address: String,
     settings: Settings,
@@ -114,7 +113,7 @@ impl RedisCache {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, String> {
-        let target = Target::new(url, settings.tls.as_ref())?;
+        let target = RedisTarget::new(url, settings.tls.as_ref())?;
         let shared = Arc::new(Shared {
             address: target.address(),
             target,

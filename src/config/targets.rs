@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use tokio_postgres::config::Host;
 
-use crate::tls::{ClientTls, PostgresTls, Roots, Verification};
+use crate::tls::{ClientTls, PostgresTls};
 
 /// Where the rows of one shard are.
 #[derive(Debug, Clone)]
@@ -86,15 +86,8 @@ impl fmt::Display for CacheTarget {
 pub(super) fn shard_target(variable: &str, setting: &Setting) -> Result<ShardTarget, String> {
     let value = setting.value.as_str();
     if value.starts_with("postgresql://") || value.starts_with("postgres://") {
-        let (url, tls) = postgres_tls::split(value)
-            .map_err(|problem| format!("{} {problem}", setting.quoted()))?;
-        let config = postgres_config(setting, &url)?;
-        // As libpq: what does not leave the machine can't be listened to.
-        let is_local = |host: &Host| matches!(host, Host::Unix(_));
-        let tls = match config.get_hosts().iter().all(is_local) {
-            true => PostgresTls::default(),
-            false => tls,
-        };
+        let (config, tls) =
+            postgres_url(value).map_err(|problem| format!("{} {problem}", setting.quoted()))?;
         return Ok(ShardTarget::Postgres {
             variable: variable.to_owned(),
             url: SecretUrl::new(value),
@@ -116,10 +109,16 @@ pub(super) fn shard_target(variable: &str, setting: &Setting) -> Result<ShardTar
     ))
 }
 
-fn postgres_config(setting: &Setting, url: &str) -> Result<Box<tokio_postgres::Config>, String> {
+/// Reads the URL of a PostgreSQL database: one with at least one host, and what it says of TLS, of which tokio-postgres knows
+/// only a part.
+///
+/// # Errors
+/// What is wrong with it and what to do, as the end of a sentence that begins with the URL; without a password.
+pub fn postgres_url(url: &str) -> Result<(Box<tokio_postgres::Config>, PostgresTls), String> {
     const ENCODE: &str =
         "in a user name or password, write @ as %40, / as %2F, ? as %3F and % as %25";
-    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
+    let (rest, tls) = postgres_tls::split(url)?;
+    let config: tokio_postgres::Config = rest.parse().map_err(|error: tokio_postgres::Error| {
         let reason = error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string);
@@ -128,31 +127,29 @@ fn postgres_config(setting: &Setting, url: &str) -> Result<Box<tokio_postgres::C
             .strip_prefix("unknown option `")
             .and_then(|rest| rest.strip_suffix('`'))
         {
-            Some(option) if !masked(&setting.value).contains(option) => "unknown option".to_owned(),
+            Some(option) if !masked(url).contains(option) => "unknown option".to_owned(),
             _ => reason,
         };
-        format!(
-            "{} is not a PostgreSQL URL: {reason}; {ENCODE}",
-            setting.quoted()
-        )
+        format!("is not a PostgreSQL URL: {reason}; {ENCODE}")
     })?;
     let hosts = config.get_hosts();
     if hosts.is_empty() {
-        return Err(format!(
-            "{} names no host; give postgresql://USER:PASSWORD@HOST/DATABASE",
-            setting.quoted()
-        ));
+        return Err("names no host; give postgresql://USER:PASSWORD@HOST/DATABASE".to_owned());
     }
     if hosts
         .iter()
         .any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
     {
-        return Err(format!(
-            "{} has more than one @; {ENCODE}",
-            setting.quoted()
-        ));
+        return Err(format!("has more than one @; {ENCODE}"));
     }
-    Ok(Box::new(config))
+    // As libpq: what does not leave the machine can't be listened to.
+    let is_local = hosts.iter().all(|host| matches!(host, Host::Unix(_)));
+    let tls = if is_local {
+        PostgresTls::default()
+    } else {
+        tls
+    };
+    Ok((Box::new(config), tls))
 }
 
 fn sqlite_path(path: &str) -> Result<PathBuf, &'static str> {
@@ -178,7 +175,7 @@ pub(super) fn cache_target(setting: &Setting) -> Result<CacheTarget, String> {
     }
     // The redis crate, which is built without TLS, reads the rest.
     let (rest, tls) = match value.strip_prefix("rediss://") {
-        Some(rest) => (rest, Some(redis_tls())),
+        Some(rest) => (rest, Some(ClientTls::of_rediss())),
         None => (value.strip_prefix("redis://").unwrap_or_default(), None),
     };
     if rest.is_empty() {
@@ -210,13 +207,4 @@ pub(super) fn cache_target(setting: &Setting) -> Result<CacheTarget, String> {
         url: SecretUrl::new(value),
         tls,
     })
-}
-
-/// What `rediss://` means by itself.
-fn redis_tls() -> ClientTls {
-    ClientTls {
-        verification: Verification::Name,
-        roots: Roots::System,
-        ..ClientTls::default()
-    }
 }

@@ -60,6 +60,16 @@ impl Default for ClientTls {
 }
 
 impl ClientTls {
+    /// What `rediss://` means by itself: the certificate is for the host that was connected to, and of an authority of
+    /// the system.
+    pub fn of_rediss() -> Self {
+        Self {
+            verification: Verification::Name,
+            roots: Roots::System,
+            ..Self::default()
+        }
+    }
+
     /// Reads the files. To be done anew for each connection: what is replaced then counts from the next one on. Blocks
     /// as long as reading takes.
     ///

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
 use rustls::ClientConfig;
 use tokio_postgres::error::SqlState;
@@ -97,13 +96,8 @@ async fn connect(
 
 /// Whether it was TLS that failed, or pg_hba.conf has no line for this user with TLS.
 fn may_work_without(error: &tokio_postgres::Error) -> bool {
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    let is_tls = cause
-        .and_then(io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>());
-    is_tls || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+    super::cause::<rustls::Error>(error).is_some()
+        || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 impl fmt::Display for ConnectError {

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(&matches) {
         Ok(code) => code,
         Err(Failure { text, code }) => {
-            eprintln!("{text}");
+            printing::tell(&text);
             ExitCode::from(code)
         }
     }
@@ -88,7 +88,8 @@ fn own_url(matches: &ArgMatches) -> Result<String, Failure> {
     });
     let Some(address) = config.resp_addr else {
         return Err(refused(
-            "RESP_ADDR is off; give --to (or --from) redis://HOST:PORT".to_owned(),
+            "RESP_ADDR is off; give --to (or --from) rediss://HOST:PORT with the port of RESP_TLS_ADDR, and --to-cacert (or --from-cacert) \
+             if the system does not trust its certificate".to_owned(),
         ));
     };
     match address.rsplit_once(':') {

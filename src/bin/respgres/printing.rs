@@ -1,4 +1,4 @@
-//! What goes to standard output.
+//! What goes to standard output, and what is told on standard error.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -13,4 +13,11 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells people something on standard error, on lines of its own. Where nobody reads that any more, work goes on.
+pub fn tell(text: &str) {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let mut out = io::stderr().lock();
+    let _ = out.write_all(format!("{text}\n").as_bytes());
 }

@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::RedisCache;
-use super::server::{Stream, Target};
 use crate::cache::Unavailable;
 use crate::command::control::ChannelKind;
+use crate::tls::{RedisStream, RedisTarget};
 
 /// Requests that may wait for the connection.
 const QUEUE_MAX: usize = 1024;
@@ -119,9 +119,9 @@ impl RedisCache {
 }
 
 /// Greets, and returns the connection with what was read beyond the greeting.
-async fn connect(target: &Target) -> io::Result<(Box<dyn Stream>, BytesMut)> {
+async fn connect(target: &RedisTarget) -> io::Result<(Box<dyn RedisStream>, BytesMut)> {
     let mut stream = target.open().await?;
-    let settings = target.info.redis_settings();
+    let settings = target.settings();
     let mut hello = cmd("HELLO");
     hello.arg(3);
     if let Some(password) = settings.password() {
@@ -251,7 +251,7 @@ struct Pending {
 }
 
 struct Driver<F> {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn RedisStream>,
     input: BytesMut,
     pending: VecDeque<Pending>,
     deliver: F,

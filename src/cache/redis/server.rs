@@ -3,18 +3,14 @@
 use std::io;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, InfoDict, IntoConnectionInfo,
-    RedisError, cmd,
-};
+use ::redis::{AsyncConnectionConfig, InfoDict, RedisError, cmd};
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::names::{NOTHING, SCHEME};
 use super::reply_scanner::{Element, element};
 use super::settle::load_script;
-use crate::tls::ClientTls;
+use crate::tls::{RedisStream, RedisTarget};
 use crate::view::Instance;
 
 /// `SET … NX GET`, GETEX and INFO of several sections are there from this major version on.
@@ -23,33 +19,21 @@ const VERSION_MIN: u32 = 7;
 /// it sends with one write.
 const CONNECTION_QUEUE: usize = 1024;
 
-/// Where the Redis is, and how it is reached.
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) info: ConnectionInfo,
-    /// How connections are secured; `None` in the clear.
-    pub(super) tls: Option<ClientTls>,
-}
-
 /// Makes a connection, to whatever server that is.
-pub(super) async fn dial(target: &Target) -> Result<MultiplexedConnection, String> {
+pub(super) async fn dial(target: &RedisTarget) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
         // Each step has its own limit.
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(CONNECTION_QUEUE);
-    let stream = target.open().await.map_err(|error| error.to_string())?;
-    let settings = target.info.redis_settings();
-    let (connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config)
-        .await
-        .map_err(|error| error.to_string())?;
-    // It ends with the last of those who use the connection.
-    tokio::spawn(driver);
-    Ok(connection)
+    let connection = target.connect(config).await;
+    connection.map_err(|error| error.to_string())
 }
 
 /// Makes a connection that can be used, and tells where it leads.
-pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Instance), String> {
+pub(super) async fn connect(
+    target: &RedisTarget,
+) -> Result<(MultiplexedConnection, Instance), String> {
     let text = |error: RedisError| error.to_string();
     let mut connection = dial(target).await?;
     let info: InfoDict = cmd("INFO")
@@ -70,10 +54,10 @@ pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, I
 /// Makes a connection for lookups alone, which the redis crate has no part in, and tells where it
 /// leads.
 pub(super) async fn connect_for_lookups(
-    target: &Target,
-) -> Result<(Box<dyn Stream>, Instance), String> {
+    target: &RedisTarget,
+) -> Result<(Box<dyn RedisStream>, Instance), String> {
     let mut stream = target.open().await.map_err(|error| error.to_string())?;
-    let settings = target.info.redis_settings();
+    let settings = target.settings();
     let mut commands = Vec::new();
     if let Some(password) = settings.password() {
         let mut auth = cmd("AUTH");
@@ -102,70 +86,8 @@ pub(super) async fn connect_for_lookups(
     Ok((stream, instance))
 }
 
-/// Bytes in both directions, over whatever the URL names.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
-
-impl Target {
-    /// What a URL leads to; `tls` is for one that wants it.
-    ///
-    /// # Errors
-    ///
-    /// The URL can't be used. The text shows no password.
-    pub(super) fn new(url: &str, tls: Option<&ClientTls>) -> Result<Self, String> {
-        // The redis crate, which is built without TLS, reads the rest.
-        let (url, tls) = match url.strip_prefix("rediss://") {
-            Some(rest) => {
-                let tls = tls.ok_or("not a usable Redis URL: whom to trust is not said")?;
-                (format!("redis://{rest}"), Some(tls.clone()))
-            }
-            None => (url.to_owned(), None),
-        };
-        let info = url
-            .into_connection_info()
-            .map_err(|error| format!("not a usable Redis URL: {}", error.category()))?;
-        Ok(Self { info, tls })
-    }
-
-    /// Host and port, for the log: a URL may hold a password.
-    pub(super) fn address(&self) -> String {
-        self.info.addr().to_string()
-    }
-
-    /// What to say when it does not answer.
-    pub(super) fn silence(&self) -> String {
-        match self.tls {
-            Some(_) => "no answer; a port that does not speak TLS gives none",
-            None => "no answer",
-        }
-        .to_owned()
-    }
-
-    /// Connects; TLS has been agreed on if it is wanted.
-    pub(super) async fn open(&self) -> io::Result<Box<dyn Stream>> {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                match &self.tls {
-                    None => Ok(Box::new(stream)),
-                    Some(tls) => {
-                        let secured = tls.connect(host, stream).await;
-                        Ok(Box::new(secured.map_err(|error| {
-                            io::Error::new(error.kind(), format!("TLS: {error}"))
-                        })?))
-                    }
-                }
-            }
-            ConnectionAddr::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-            _ => Err(io::Error::other("not an address of a Redis")),
-        }
-    }
-}
-
 /// One answer: its text, if it has one.
-async fn receive(stream: &mut Box<dyn Stream>) -> io::Result<Option<Bytes>> {
+async fn receive(stream: &mut Box<dyn RedisStream>) -> io::Result<Option<Bytes>> {
     let mut buffer = BytesMut::new();
     loop {
         if stream.read_buf(&mut buffer).await? == 0 {

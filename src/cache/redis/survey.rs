@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use ::redis::{InfoDict, cmd};
 
-use super::server::{self, Target};
-use crate::tls::ClientTls;
+use super::server;
+use crate::tls::{ClientTls, RedisTarget};
 
 /// What a Redis says of itself.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub async fn survey(
     tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<RedisFacts, String> {
-    let target = Target::new(url, tls)?;
+    let target = RedisTarget::new(url, tls)?;
     tokio::time::timeout(limit, ask(&target))
         .await
         .unwrap_or_else(|_elapsed| {
@@ -45,7 +45,7 @@ pub async fn survey(
         })
 }
 
-async fn ask(target: &Target) -> Result<RedisFacts, String> {
+async fn ask(target: &RedisTarget) -> Result<RedisFacts, String> {
     let begun = Instant::now();
     let mut connection = server::dial(target).await?;
     let connected_in = begun.elapsed();

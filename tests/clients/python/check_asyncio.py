@@ -1,6 +1,6 @@
 """What a program that uses the asyncio side of redis-py (or valkey-py, its fork) does with its server.
 
-    python check_asyncio.py MODULE HOST PORT [--pure-python] [SECTION ...]
+    python check_asyncio.py MODULE HOST PORT [--pure-python] [--cacert FILE [--cert FILE --key FILE]] [SECTION ...]
 
 Every section is run over RESP2 and RESP3. The server is emptied.
 """
@@ -8,7 +8,7 @@ Every section is run over RESP2 and RESP3. The server is emptied.
 import asyncio
 import importlib
 
-from common import ANY_BYTES, arguments, run_sections
+from common import ANY_BYTES, arguments, run_sections, secured
 
 options = arguments()
 library = importlib.import_module(options.module)
@@ -158,7 +158,7 @@ def main():
     for protocol in (2, 3):
 
         def new(**more):
-            return Client(host=options.host, port=options.port, protocol=protocol, socket_timeout=30, **more)
+            return Client(host=options.host, port=options.port, protocol=protocol, socket_timeout=30, **secured(options), **more)
 
         async def run(section):
             async with new() as client:

@@ -1,6 +1,6 @@
 """What a program that uses redis-py (or valkey-py, its fork) does with its server.
 
-    python check_blocking.py MODULE HOST PORT [--pure-python] [SECTION ...]
+    python check_blocking.py MODULE HOST PORT [--pure-python] [--cacert FILE [--cert FILE --key FILE]] [SECTION ...]
 
 Every section is run over the protocol that the library takes by default, and over the other of RESP2 and RESP3. The server
 is emptied.
@@ -11,7 +11,7 @@ import importlib
 import threading
 import time
 
-from common import ANY_BYTES, arguments, run_sections
+from common import ANY_BYTES, arguments, run_sections, secured
 
 options = arguments()
 library = importlib.import_module(options.module)
@@ -305,7 +305,7 @@ def main():
     for protocol in ({}, {"protocol": 2 if takes_resp3 else 3}):
 
         def new(**more):
-            return Client(host=options.host, port=options.port, socket_timeout=30, **protocol, **more)
+            return Client(host=options.host, port=options.port, socket_timeout=30, **protocol, **secured(options), **more)
 
         def run(section):
             with new() as client:

@@ -14,11 +14,25 @@ def arguments():
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("--pure-python", action="store_true", help="do without hiredis")
+    parser.add_argument("--cacert", metavar="FILE", help="speak TLS, and trust this authority alone")
+    parser.add_argument("--cert", metavar="FILE", help="the certificate to show then")
+    parser.add_argument("--key", metavar="FILE", help="its key")
     parser.add_argument("sections", nargs="*", metavar="SECTION")
     options = parser.parse_args()
     if options.pure_python:
         sys.modules["hiredis"] = None
     return options
+
+
+def secured(options):
+    """What a client is told of TLS."""
+    if options.cacert is None:
+        return {}
+    # Releases before 6 do not look at the name unless they are told to.
+    tls = {"ssl": True, "ssl_ca_certs": options.cacert, "ssl_check_hostname": True}
+    if options.cert is not None:
+        tls |= {"ssl_certfile": options.cert, "ssl_keyfile": options.key}
+    return tls
 
 
 def run_sections(client, sections, wanted, run):

@@ -3,63 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::start;
+use super::{Setting, start};
 use crate::harness::{
-    Authority, Conn, Http, Issued, Proxy, ProxyBuilder, Scratch, TlsConn, Wish, curl, eventually,
-    run_tool,
+    Authority, Conn, Http, Issued, Proxy, TlsConn, Wish, curl, eventually, run_tool,
 };
-
-/// A directory with the certificate of a proxy, and who signed it.
-struct Setting {
-    dir: Scratch,
-    authority: Authority,
-    issued: Issued,
-    ca: String,
-}
-
-impl Setting {
-    fn new() -> Setting {
-        let (dir, authority) = (Scratch::new("tls"), Authority::new("the authority"));
-        let issued = authority.issue(Wish::names(&["localhost", "127.0.0.1"]));
-        issued.files(dir.path(), "server");
-        let ca = authority.file(dir.path(), "ca.pem");
-        Setting {
-            dir,
-            authority,
-            issued,
-            ca,
-        }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.join(name).to_str().unwrap().to_owned()
-    }
-
-    fn builder(&self) -> ProxyBuilder {
-        ProxyBuilder::new(self.dir.path())
-            .env("RESP_TLS_ADDR", "127.0.0.1:0")
-            .env("HTTP_TLS_ADDR", "127.0.0.1:0")
-            .env("TLS_CERT_FILE", self.path("server.crt"))
-            .env("TLS_KEY_FILE", self.path("server.key"))
-    }
-
-    fn proxy(&self) -> Proxy {
-        start(self.builder(), &self.dir)
-    }
-
-    fn open(&self, proxy: &Proxy) -> std::io::Result<TlsConn> {
-        TlsConn::open(&proxy.resp_tls_addr(), &self.authority, None)
-    }
-
-    /// redis-cli on the port with TLS.
-    fn redis_cli(&self, proxy: &Proxy, args: &[&str]) -> (bool, String) {
-        let addr = proxy.resp_tls_addr();
-        let (_, port) = addr.rsplit_once(':').unwrap();
-        let to = ["-h", "localhost", "-p", port, "--tls"];
-        let ran = run_tool("redis-cli", &[&to, args].concat());
-        (ran.success, ran.text)
-    }
-}
 
 fn https(proxy: &Proxy, path: &str) -> String {
     let addr = proxy.http_tls_addr();

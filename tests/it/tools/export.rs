@@ -1,19 +1,15 @@
 //! `respgres export`, and `respgres import` of what it wrote.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use nix::sys::signal::Signal;
 
-use super::transfer::{contents, count, fill, kill_in_the_middle, run, tool};
-use crate::harness::{Deployment, RedisServer, Scratch, Setup, both_backends, eventually};
+use super::transfer::{contents, count, fill, from, kill_in_the_middle, respgres, run, to, tool};
+use crate::harness::{RedisServer, Scratch, Setup, both_backends, eventually};
 
 both_backends!(an_export_that_is_imported_is_the_same_byte_for_byte);
-
-fn from(it: &Deployment) -> String {
-    format!("--from=redis://{}", it.resp_addr())
-}
-
-fn to(it: &Deployment) -> String {
-    format!("--to=redis://{}", it.resp_addr())
-}
 
 fn an_export_that_is_imported_is_the_same_byte_for_byte(setup: Setup) {
     let (it, dir) = (setup.start(), Scratch::new("export"));
@@ -117,7 +113,7 @@ fn an_export_to_a_redis_has_everything() {
 
 #[test]
 fn killed_in_the_middle_an_export_goes_on_where_it_was() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     fill(&mut it.conn(), 30_000);
     let export = ["export", "all.jsonl", &from(&it)];
     kill_in_the_middle(&dir, &dir.join("all.jsonl.state"), &export);
@@ -140,7 +136,7 @@ fn killed_in_the_middle_an_export_goes_on_where_it_was() {
 
 #[test]
 fn an_import_of_a_file_goes_on_where_it_was() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     let lines = (0..40_000).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"{n}\"}}\n"));
     std::fs::write(dir.join("in.jsonl"), lines.collect::<String>()).unwrap();
     let import = ["import", "in.jsonl", &to(&it)];
@@ -156,7 +152,7 @@ fn an_import_of_a_file_goes_on_where_it_was() {
 
 #[test]
 fn what_is_written_during_an_export_is_in_it() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     fill(&mut it.conn(), 20_000);
     let mut export = tool(&dir, &["export", "all.jsonl", &from(&it)]).launch();
     eventually("it has begun", || {
@@ -182,7 +178,7 @@ fn what_is_written_during_an_export_is_in_it() {
 
 #[test]
 fn of_two_lines_for_a_key_the_later_counts() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     let line = |value: &str| format!("{{\"key\":\"a\",\"value\":\"{value}\"}}\n");
     let file = [line("1"), line("2"), line("3")].concat();
     std::fs::write(dir.join("in.jsonl"), file).unwrap();
@@ -192,7 +188,7 @@ fn of_two_lines_for_a_key_the_later_counts() {
 
 #[test]
 fn a_broken_line_is_told_with_its_number() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("export"));
+    let (it, dir) = respgres();
     std::fs::write(
         dir.join("in.jsonl"),
         "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"val",
@@ -200,4 +196,95 @@ fn a_broken_line_is_told_with_its_number() {
     .unwrap();
     let output = run(&dir, &["import", "in.jsonl", &to(&it)], 1);
     assert!(output.contains("in.jsonl, line 3:"), "{output}");
+}
+
+/// The program, with what it prints to go where the test says.
+fn program(dir: &Scratch, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_respgres"));
+    command.args(args).current_dir(dir.path());
+    command
+}
+
+#[test]
+fn who_stops_reading_is_no_reason_to_call_it_whole() {
+    let (it, dir) = respgres();
+    // More than a pipe holds.
+    fill(&mut it.conn(), 30_000);
+    let mut export = program(&dir, &["export", &from(&it)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(export.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("{\"key\":"), "{line}");
+    let output = export.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(141), "{text}");
+    assert!(
+        text.contains("not whole") && text.contains("the path of a file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_export_goes_on_though_nobody_reads_what_it_says() {
+    let (it, dir) = respgres();
+    it.conn().set("key", "value");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = program(&dir, &["export", "all.jsonl", &from(&it)])
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let file = std::fs::read_to_string(dir.join("all.jsonl")).unwrap();
+    assert_eq!(file, "{\"key\":\"key\",\"value\":\"value\"}\n");
+}
+
+#[test]
+fn a_full_disk_is_told_and_what_was_written_is_gone_on_with() {
+    let (it, dir) = respgres();
+    fill(&mut it.conn(), 5000);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = program(&dir, &["export", &from(&it)])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("standard output: No space left") && text.contains("the path of a file"),
+        "{text}"
+    );
+    // A file that may not grow beyond 64 KiB: the second page is cut in the middle of a line.
+    let export = ["export", "all.jsonl", &from(&it)];
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_respgres"))
+        .args(export)
+        .args(["--state-every-ms", "0"])
+        .current_dir(dir.path());
+    let output = limited.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("can't write all.jsonl.part: File too large")
+            && text.contains("run the same again"),
+        "{text}"
+    );
+    assert_eq!(
+        std::fs::metadata(dir.join("all.jsonl.part")).unwrap().len(),
+        65_536
+    );
+    assert!(!dir.join("all.jsonl").exists());
+    let output = run(&dir, &export, 0);
+    assert!(output.contains("going on after 1000 keys"), "{output}");
+    assert_eq!(count(&output, "written"), 5000);
+    assert_eq!(count(&output, "the same"), 5000);
+    let file = std::fs::read_to_string(dir.join("all.jsonl")).unwrap();
+    assert_eq!(file.lines().count(), 5000);
 }

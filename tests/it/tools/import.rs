@@ -2,19 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::transfer::{contents, count, fill, kill_in_the_middle, run, tool};
-use crate::harness::{
-    Conn, Deployment, RaiseAtEnd, RedisServer, Scratch, Setup, args, both_backends,
-};
+use super::transfer::{both_servers, contents, count, fill, kill_in_the_middle, run, to, tool};
+use crate::harness::{Conn, RaiseAtEnd, RedisServer, Scratch, Setup, args, both_backends};
 
 both_backends!(
     everything_comes_as_it_was_and_other_types_are_told,
     what_is_written_meanwhile_comes_too,
 );
-
-fn to(it: &Deployment) -> String {
-    format!("--to=redis://{}", it.resp_addr())
-}
 
 fn everything_comes_as_it_was_and_other_types_are_told(setup: Setup) {
     let (it, redis, dir) = (setup.start(), RedisServer::start(), Scratch::new("import"));
@@ -105,11 +99,7 @@ fn what_is_written_meanwhile_comes_too(setup: Setup) {
 
 #[test]
 fn killed_in_the_middle_it_goes_on_where_it_was() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     fill(&mut redis.conn(), 40_000);
     let (url, to) = (redis.url(), to(&it));
     let import = ["import", &url, &to, "--state", "state"];
@@ -137,11 +127,7 @@ fn count_of(conn: &mut Conn) -> i64 {
 
 #[test]
 fn cursors_of_another_process_are_not_gone_on_with() {
-    let (it, mut redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, mut redis, dir) = both_servers();
     fill(&mut redis.conn(), 40_000);
     let (url, to) = (redis.url(), to(&it));
     let import = ["import", &url, &to, "--state", "state", "--no-verify"];
@@ -157,11 +143,7 @@ fn cursors_of_another_process_are_not_gone_on_with() {
 
 #[test]
 fn a_source_that_is_started_again_in_the_middle_is_begun_anew() {
-    let (it, mut redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, mut redis, dir) = both_servers();
     fill(&mut redis.conn(), 40_000);
     redis.save();
     let (url, to) = (redis.url(), to(&it));
@@ -179,11 +161,7 @@ fn a_source_that_is_started_again_in_the_middle_is_begun_anew() {
 
 #[test]
 fn the_state_of_another_transfer_is_refused() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     fill(&mut redis.conn(), 40_000);
     let (url, to) = (redis.url(), to(&it));
     let import = ["import", &url, &to, "--state", "state"];
@@ -200,11 +178,7 @@ fn the_state_of_another_transfer_is_refused() {
 
 #[test]
 fn keys_that_are_there_are_left_alone_if_asked() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     redis.conn().set("both", "old");
     redis.conn().set("source", "old");
     it.conn().set("both", "newer");
@@ -219,11 +193,7 @@ fn keys_that_are_there_are_left_alone_if_asked() {
 
 #[test]
 fn only_keys_that_match() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     redis.conn().set("a:1", "1");
     redis.conn().set("b:1", "1");
     run(
@@ -252,11 +222,7 @@ fn a_value_that_is_refused_is_named_and_missing() {
 
 #[test]
 fn passwords_work_and_are_not_shown() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     redis.conn().set("key", "value");
     let user = args!["ACL", "SETUSER", "mover", "on", ">hun@ter2", "~*", "+@all"];
     assert_eq!(redis.conn().cmd(&user), "+OK");
@@ -277,8 +243,7 @@ fn passwords_work_and_are_not_shown() {
 
 #[test]
 fn what_can_not_be_used_is_told_with_what_to_do() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("import"));
-    let redis = RedisServer::start();
+    let (it, redis, dir) = both_servers();
     let (url, to) = (redis.url(), to(&it));
     for (args, code, reason) in [
         (
@@ -319,11 +284,7 @@ fn what_can_not_be_used_is_told_with_what_to_do() {
 
 #[test]
 fn it_goes_to_the_respgres_of_the_configuration() {
-    let (it, redis, dir) = (
-        Setup::embedded().start(),
-        RedisServer::start(),
-        Scratch::new("import"),
-    );
+    let (it, redis, dir) = both_servers();
     redis.conn().set("key", "value");
     let exit = tool(&dir, &["import", &redis.url()])
         .env("RESP_ADDR", it.resp_addr())

@@ -1,6 +1,6 @@
 //! `respgres import` from a table of a PostgreSQL database.
 
-use super::transfer::{contents, count, kill_in_the_middle, run};
+use super::transfer::{contents, count, kill_in_the_middle, respgres, run, to};
 use crate::harness::{PostgresServer, Scratch, Setup, both_backends, pg};
 
 /// A database with a table; dropped at the end.
@@ -41,7 +41,7 @@ fn rows_come_with_their_expiry(setup: Setup) {
          INSERT INTO sessions VALUES ('ключ', 'значение', 'infinity', 0), ('gone', 'x', '2001-01-01', 0),
              ('null', NULL, NULL, 0), ('null too', NULL, NULL, 0), ('long gone', 'x', '-infinity', 0);",
     );
-    let to = format!("--to=redis://{}", it.resp_addr());
+    let to = to(&it);
     let import = [
         &["import", &source.0, &to, "--expires-column", "until"],
         &COLUMNS[..],
@@ -69,13 +69,13 @@ fn rows_come_with_their_expiry(setup: Setup) {
 
 #[test]
 fn bytes_numbers_and_odd_names_are_keys_and_values_too() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("import"));
+    let (it, dir) = respgres();
     let source = Source::with(
         r#"CREATE SCHEMA app;
          CREATE TABLE app."Odd ""one" ("the key" bytea, "Value" bytea, n bigint);
          INSERT INTO app."Odd ""one" VALUES ('\x00ff', '\xfffe', 7), ('\x', '\x', 8);"#,
     );
-    let to = format!("--to=redis://{}", it.resp_addr());
+    let to = to(&it);
     let import = |key: &str, value: &str| {
         let args = [
             "import",
@@ -101,12 +101,12 @@ fn bytes_numbers_and_odd_names_are_keys_and_values_too() {
 
 #[test]
 fn killed_in_the_middle_it_goes_on_behind_the_last_key() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("import"));
+    let (it, dir) = respgres();
     let source = Source::with(
         "CREATE TABLE sessions (k text, v text);
          INSERT INTO sessions SELECT 'k' || n, 'value ' || n FROM generate_series(1, 40000) AS n;",
     );
-    let to = format!("--to=redis://{}", it.resp_addr());
+    let to = to(&it);
     let import = [
         &["import", &source.0, &to, "--state", "state"],
         &COLUMNS[..],
@@ -131,9 +131,9 @@ fn killed_in_the_middle_it_goes_on_behind_the_last_key() {
 
 #[test]
 fn what_is_wrong_with_the_table_is_told() {
-    let (it, dir) = (Setup::embedded().start(), Scratch::new("import"));
+    let (it, dir) = respgres();
     let source = Source::with("CREATE TABLE sessions (k text, v text, until int)");
-    let to = format!("--to=redis://{}", it.resp_addr());
+    let to = to(&it);
     let url = source.0.replace("respgres@", "respgres:hunter2@");
     for (args, code, reason) in [
         (&["--table", "t"][..], 2, "--key-column is missing"),

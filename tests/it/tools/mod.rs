@@ -5,5 +5,6 @@ mod export;
 mod import;
 mod import_table;
 mod pages;
+mod secured;
 mod shard;
 mod transfer;

@@ -5,10 +5,36 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Conn, Proxy, ProxyBuilder, Reply, Scratch, args, encode, eventually};
+use crate::harness::{
+    Conn, Deployment, Proxy, ProxyBuilder, RedisServer, Reply, Scratch, Setup, args, encode,
+    eventually,
+};
 
 /// Key to value and expiry, in milliseconds since 1970 or -1.
 pub type Contents = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
+
+/// A respgres with embedded shards, a Redis, and a directory to work in.
+#[track_caller]
+pub fn both_servers() -> (Deployment, RedisServer, Scratch) {
+    let dir = Scratch::new("transfer");
+    (Setup::embedded().start(), RedisServer::start(), dir)
+}
+
+/// A respgres with embedded shards, and a directory to work in.
+#[track_caller]
+pub fn respgres() -> (Deployment, Scratch) {
+    (Setup::embedded().start(), Scratch::new("transfer"))
+}
+
+/// The option that makes it the target.
+pub fn to(it: &Deployment) -> String {
+    format!("--to=redis://{}", it.resp_addr())
+}
+
+/// The option that makes it the source.
+pub fn from(it: &Deployment) -> String {
+    format!("--from=redis://{}", it.resp_addr())
+}
 
 /// All strings of a server.
 #[track_caller]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
+use super::certificates::{OF_FROM, OF_THE_REDIS, OF_TO, Options};
+
 pub const IMPORT: &str = "import";
 pub const EXPORT: &str = "export";
 
@@ -23,7 +25,7 @@ pub(super) const STATE_EVERY: &str = "state-every-ms";
 pub(super) const NO_VERIFY: &str = "no-verify";
 
 const IMPORT_ABOUT: &str = "\
-Copy keys into a running respgres, from a Redis, a PostgreSQL table, or an export
+Copy keys into a running respgres, from a Redis, another respgres, a PostgreSQL table, or an export
 
 The source may be written meanwhile. Only strings are copied, with the time at which they expire; keys of other types are counted \
 and named. A key that respgres has already is overwritten, unless --if-absent is given. Killed or cut off, the same command goes on \
@@ -38,8 +40,10 @@ A line is {\"key\": …, \"value\": …, \"expires_at\": milliseconds since 1970
 it is whole. It is not of one moment: each key is as it was when it was read, or when it was compared at the end.";
 
 const AFTER: &str = "\
+With rediss:// a connection is secured by TLS, and the server has to have a certificate for the host of the URL; what a \
+PostgreSQL is asked for is in its URL, as libpq has it: sslmode, sslrootcert, sslcert and sslkey.
 Exit code: 0 if nothing is missing; 1 if something is, or it could not be finished; 2 if it was asked for wrongly; 3 if nothing \
-is missing but keys of other types than string.
+is missing but keys of other types than string; 141 if who reads standard output ended before it was whole, as with `| head`.
 Every user of the machine can read arguments: env:NAME in place of a URL takes it from the variable NAME.";
 
 /// `respgres import`.
@@ -47,7 +51,7 @@ pub fn import_command() -> Command {
     let options = [
         Arg::new(SOURCE)
             .required(true)
-            .help("redis://USER:PASSWORD@HOST:PORT/DATABASE, postgresql://USER:PASSWORD@HOST:PORT/DATABASE with the --table and its columns, or the path of an export"),
+            .help("redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// with TLS, postgresql://USER:PASSWORD@HOST:PORT/DATABASE with the --table and its columns, or the path of an export"),
         url(TO, "The respgres to write to [default: redis://RESP_ADDR, as `respgres serve` has it]"),
         name(TABLE, "NAME", "The table, as in sessions or app.sessions"),
         name(KEY_COLUMN, "NAME", "Its column with the keys: each once, text, bytea, or what has a text form"),
@@ -60,7 +64,7 @@ pub fn import_command() -> Command {
             .help("Leave keys alone that respgres has already: for an application that writes there already"),
         name(MATCH, "PATTERN", "Only the keys that match, as for SCAN; from a Redis"),
     ];
-    with_common(Command::new(IMPORT).args(options), IMPORT_ABOUT)
+    with_common(Command::new(IMPORT).args(options), IMPORT_ABOUT, &OF_TO)
 }
 
 /// `respgres export`.
@@ -68,7 +72,7 @@ pub fn export_command() -> Command {
     let options = [
         Arg::new(DESTINATION)
             .default_value("-")
-            .help("The path of a file, redis://USER:PASSWORD@HOST:PORT/DATABASE (Redis 7 or later), or - for standard output, which is not compared"),
+            .help("The path of a file, redis://USER:PASSWORD@HOST:PORT/DATABASE (Redis 7 or later; rediss:// with TLS), or - for standard output, which is not compared"),
         url(FROM, "The respgres to read from [default: redis://RESP_ADDR, as `respgres serve` has it]"),
         Arg::new(IF_ABSENT)
             .long(IF_ABSENT)
@@ -76,7 +80,7 @@ pub fn export_command() -> Command {
             .help("Leave keys alone that the Redis has already"),
         name(MATCH, "PATTERN", "Only the keys that match, as for SCAN"),
     ];
-    with_common(Command::new(EXPORT).args(options), EXPORT_ABOUT)
+    with_common(Command::new(EXPORT).args(options), EXPORT_ABOUT, &OF_FROM)
 }
 
 fn name(flag: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -87,9 +91,10 @@ fn url(flag: &'static str, help: &'static str) -> Arg {
     name(flag, "URL", help)
 }
 
-fn with_common(command: Command, about: &'static str) -> Command {
+fn with_common(command: Command, about: &'static str, of_respgres: &Options) -> Command {
     let (first, _) = about.split_once('\n').unwrap_or((about, ""));
-    command
+    of_respgres
+        .add_to(OF_THE_REDIS.add_to(command))
         .about(first)
         .long_about(about)
         .after_help(AFTER)

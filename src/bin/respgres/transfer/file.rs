@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ use crate::failure::{Failure, failure, refused};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// What a shell gives a program that SIGPIPE has ended, as it ends most when `head` has enough.
+const EXIT_PIPE_CLOSED: u8 = 128 + 13;
 
 /// A file that is read.
 pub struct Lines {
@@ -141,6 +144,8 @@ pub struct Output {
     file: Option<(File, PathBuf, PathBuf)>,
     buffer: Vec<u8>,
     written: u64,
+    /// A write has failed, nobody knows how much of it was done.
+    is_broken: bool,
 }
 
 impl Output {
@@ -150,6 +155,7 @@ impl Output {
             file: None,
             buffer: Vec::new(),
             written: 0,
+            is_broken: false,
         }
     }
 
@@ -157,8 +163,7 @@ impl Output {
     /// `keep` bytes of that one; false if it does not have so many, and is begun anew.
     pub fn file(path: &Path, keep: u64) -> Result<(Self, bool), Failure> {
         let part = with_suffix(path, ".part");
-        let problem =
-            |error: io::Error| failure(format!("can't write {}: {error}", part.display()));
+        let problem = |error: io::Error| not_written(&part, &error);
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -179,6 +184,7 @@ impl Output {
             file: Some((file, part, path.to_owned())),
             buffer: Vec::new(),
             written: keep,
+            is_broken: false,
         };
         Ok((output, keep_is_there))
     }
@@ -195,9 +201,13 @@ impl Output {
 
     fn flush(&mut self) -> Result<(), Failure> {
         let written = self.out.write_all(&self.buffer);
-        written
-            .and_then(|()| self.out.flush())
-            .map_err(|error| failure(format!("can't write the export: {error}")))?;
+        if let Err(error) = written.and_then(|()| self.out.flush()) {
+            self.is_broken = true;
+            return Err(match &self.file {
+                Some((_, part, _)) => not_written(part, &error),
+                None => not_printed(&error),
+            });
+        }
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -209,18 +219,25 @@ impl Output {
             // Both handles have one place in the file.
             file.set_len(0)
                 .and_then(|()| file.rewind())
-                .map_err(|error| failure(format!("can't write {}: {error}", part.display())))?;
+                .map_err(|error| not_written(part, &error))?;
         }
         self.written = 0;
         Ok(())
     }
 
+    /// Whether a write has failed. What was written since the last [`sync`](Output::sync) is then not to be relied on.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Has everything on the disk; returns how many bytes that are.
     pub fn sync(&mut self) -> Result<u64, Failure> {
         self.flush()?;
-        if let Some((file, part, _)) = &self.file {
-            file.sync_data()
-                .map_err(|error| failure(format!("can't write {}: {error}", part.display())))?;
+        if let Some((file, part, _)) = &self.file
+            && let Err(error) = file.sync_data()
+        {
+            self.is_broken = true;
+            return Err(not_written(part, &error));
         }
         Ok(self.written)
     }
@@ -256,6 +273,33 @@ impl Output {
                 .map_err(|error| failure(format!("can't sync {}: {error}", directory.display())))?;
         }
         Ok(())
+    }
+}
+
+/// Why a file can't be written, and what to do.
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there",
+        ErrorKind::FileTooLarge => "allow files of that size (ulimit -f)",
+        _ => "see that this can be written, or export to another path",
+    };
+    failure(format!(
+        "can't write {}: {error}; {advice}, and run the same again: it goes on where it was",
+        path.display()
+    ))
+}
+
+/// Why standard output can't be written, and what to do.
+fn not_printed(error: &io::Error) -> Failure {
+    const ADVICE: &str = "the export is not whole, and can't be gone on with; to have all of it, give the path of a file";
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure {
+            text: format!(
+                "who read standard output has ended: {ADVICE}, or have it read to the end"
+            ),
+            code: EXIT_PIPE_CLOSED,
+        },
+        _ => failure(format!("can't write to standard output: {error}; {ADVICE}")),
     }
 }
 

@@ -10,6 +10,7 @@
 //!                                       └─▶ state.rs   where to go on
 //! ```
 
+mod certificates;
 mod commands;
 mod connect;
 mod copy;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::printing::tell;
+
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What is counted.
@@ -18,6 +20,8 @@ pub struct Progress {
     what: &'static str,
     unit: Unit,
     expected: Option<u64>,
+    /// What was done before it began; the rate is that of the rest.
+    before: u64,
     done: u64,
     begun: Instant,
     last: Instant,
@@ -25,14 +29,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins; `expected` is how much there will be, about.
-    pub fn begin(what: &'static str, unit: Unit, expected: Option<u64>) -> Self {
+    /// Begins; `expected` is how much there will be, about, and `before` what of that was done by an earlier run.
+    pub fn begin(what: &'static str, unit: Unit, expected: Option<u64>, before: u64) -> Self {
+        // What was expected is an estimate, and the source may have grown.
+        let expected = expected.map(|expected| expected.max(before));
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = match expected {
-                Some(expected) => ProgressBar::new(expected),
-                None => ProgressBar::no_length(),
-            };
-            bar.set_style(style(unit, expected.is_some()));
+            let bar = bar(unit, expected, before);
             bar.set_message(what);
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
@@ -42,7 +44,8 @@ impl Progress {
             what,
             unit,
             expected,
-            done: 0,
+            before,
+            done: before,
             begun: now,
             last: now,
             bar,
@@ -61,14 +64,14 @@ impl Progress {
             }
             None if self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}", self.line(self.begun.elapsed()));
+                tell(&self.line(self.begun.elapsed()));
             }
             None => {}
         }
     }
 
     fn line(&self, elapsed: Duration) -> String {
-        let rate = self.done as f64 / elapsed.as_secs_f64().max(0.001);
+        let rate = (self.done - self.before) as f64 / elapsed.as_secs_f64().max(0.001);
         let unit = match self.unit {
             Unit::Keys => "keys",
             Unit::Bytes => "bytes",
@@ -93,12 +96,28 @@ impl Progress {
     }
 }
 
+/// A bar at `before`, with a rate that begins there.
+fn bar(unit: Unit, expected: Option<u64>, before: u64) -> ProgressBar {
+    let bar = match expected {
+        Some(expected) => ProgressBar::new(expected),
+        None => ProgressBar::no_length(),
+    };
+    bar.set_style(style(unit, expected.is_some()));
+    if before > 0 {
+        // It takes what it has not seen yet for progress, so it is shown that, and the rate begins after it.
+        bar.set_position(before);
+        bar.tick();
+        bar.reset_eta();
+    }
+    bar
+}
+
 fn style(unit: Unit, has_length: bool) -> ProgressStyle {
     let template = match (unit, has_length) {
         (Unit::Keys, true) => {
-            "{msg} [{bar:30}] {human_pos}/{human_len} keys, {per_sec}, {eta} left"
+            "{msg} [{bar:30}] {human_pos}/{human_len} keys, {per_sec:0}, {eta} left"
         }
-        (Unit::Keys, false) => "{msg} {spinner} {human_pos} keys, {per_sec}",
+        (Unit::Keys, false) => "{msg} {spinner} {human_pos} keys, {per_sec:0}",
         (Unit::Bytes, _) => "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
     };
     // A template that can't be read would show the default bar.
@@ -111,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_rate_and_the_time_left() {
-        let mut progress = Progress::begin("import", Unit::Keys, Some(1000));
+        let mut progress = Progress::begin("import", Unit::Keys, Some(1000), 0);
         progress.bar = None;
         progress.done = 200;
         assert_eq!(
@@ -123,6 +142,27 @@ mod tests {
             progress.line(Duration::from_secs(2)),
             "import: 2000 keys, 1000/s"
         );
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_counts_and_is_no_part_of_the_rate() {
+        let mut progress = Progress::begin("import", Unit::Keys, Some(1000), 600);
+        progress.bar = None;
+        progress.add(200);
+        assert_eq!(
+            progress.line(Duration::from_secs(2)),
+            "import: 800 of about 1000 keys, 100/s, 2 s left"
+        );
+        let bar = bar(Unit::Keys, Some(1000), 600);
+        assert_eq!((bar.position(), bar.length()), (600, Some(1000)));
+        bar.tick();
+        assert!(bar.per_sec() < f64::MIN_POSITIVE, "{}", bar.per_sec());
+        bar.inc(1);
+        bar.tick();
+        assert!(bar.per_sec() > 0.0);
+        // The table was said to have fewer rows than were read already.
+        let grown = Progress::begin("import", Unit::Keys, Some(500), 600);
+        assert_eq!(grown.expected, Some(600));
     }
 
     #[test]

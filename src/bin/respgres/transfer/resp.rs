@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, InfoDict, Pipeline, RedisError, RedisResult, Value};
+use redis::{InfoDict, Pipeline, RedisError, RedisResult, Value};
+use respgres::tls::RedisTarget;
 
+use super::certificates::Options;
 use super::connect;
 use crate::failure::{Failure, failure};
 
@@ -36,7 +38,7 @@ const IN_PASSING: [&str; 11] = [
 
 /// A server, and a connection to it that is made anew when it is lost.
 pub struct Resp {
-    client: Client,
+    target: RedisTarget,
     label: String,
     connection: tokio::sync::Mutex<Option<(u64, MultiplexedConnection)>>,
     connections: AtomicU64,
@@ -51,24 +53,36 @@ pub struct Server {
 }
 
 impl Resp {
-    /// Connects once, so that a wrong address or password is told at once.
-    pub async fn open(url: &str) -> Result<Self, Failure> {
-        let (client, label) = connect::resp(url)?;
-        let mut connection = connect::connection(&client).await.map_err(|error| {
-            let advice = match is_final(&error) {
-                true => PASSWORD_ADVICE,
-                false => "is it running, and is that its address?",
+    /// Connects once, so that a wrong address, password or certificate is told at once. `options` are those of the target.
+    pub async fn open(target: RedisTarget, options: &Options) -> Result<Self, Failure> {
+        let label = target.to_string();
+        let problem = |error: &RedisError| {
+            let advice = match options.advice(error) {
+                _ if is_final(error) => PASSWORD_ADVICE.to_owned(),
+                Some(advice) => advice,
+                None => match target.is_secured() {
+                    true => "is it running, and is that its port with TLS?".to_owned(),
+                    false => {
+                        "is it running, and is that its address? A port with TLS needs rediss://"
+                            .to_owned()
+                    }
+                },
             };
             failure(format!("can't connect to {label}: {error}; {advice}"))
-        })?;
+        };
+        let mut connection = connect::connection(&target)
+            .await
+            .map_err(|error| problem(&error))?;
         let greeted: RedisResult<Value> = redis::cmd("PING").query_async(&mut connection).await;
-        if let Err(error) = greeted.as_ref()
-            && is_final(error)
+        if let Err(error) = &greeted
+            // Who may not ask that may all the same read.
+            && error.code() != Some("NOPERM")
+            && !is_in_passing(error)
         {
-            return Err(failure(format!("{label}: {error}; {PASSWORD_ADVICE}")));
+            return Err(problem(error));
         }
         Ok(Self {
-            client,
+            target,
             label,
             connection: tokio::sync::Mutex::new(Some((1, connection))),
             connections: AtomicU64::new(1),
@@ -78,6 +92,11 @@ impl Resp {
     /// How it is called, without a password.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The database of the URL.
+    pub fn database(&self) -> i64 {
+        self.target.settings().db()
     }
 
     /// How many connections there have been: the server may be another one after the next.
@@ -186,7 +205,7 @@ impl Resp {
         if let Some(connection) = &*current {
             return Ok(connection.clone());
         }
-        let connection = connect::connection(&self.client).await?;
+        let connection = connect::connection(&self.target).await?;
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(current.insert((number, connection)).clone())
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 
+use super::certificates::{OF_FROM, OF_THE_REDIS, OF_TO};
 use super::commands::{
     DESTINATION, EXPIRES_COLUMN, FROM, IF_ABSENT, KEY_COLUMN, MATCH, NO_VERIFY, SOURCE, STATE,
     STATE_EVERY, TABLE, TO, VALUE_COLUMN, WHERE,
@@ -22,11 +23,14 @@ use super::table::{Columns, Table};
 use super::tally::{Findings, Tally};
 use super::verify::verify;
 use crate::failure::{Failure, refused};
+use crate::printing::tell;
 
 /// Nothing is missing but keys that are no strings.
 const EXIT_OTHER_TYPES: u8 = 3;
 
 const STDOUT: &str = "-";
+
+const REDIS_SCHEMES: &[&str] = &["redis", "rediss", "redis+unix", "unix"];
 
 /// Reads a variable of the environment.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -43,6 +47,11 @@ pub async fn import(
     let from = address(&given, environment)?;
     let is_table = is_url(&from, &["postgresql", "postgres"]);
     refuse_options(matches, &from, is_table)?;
+    let to = match text(TO) {
+        Some(to) => address(&to, environment)?,
+        None => own()?,
+    };
+    let to = OF_TO.target(&to, matches)?;
     let (source, label) = if is_table {
         let needed = |name: &str| {
             text(name).ok_or_else(|| {
@@ -61,8 +70,10 @@ pub async fn import(
         let table = Table::open(&from, columns).await?;
         let label = table.label().to_owned();
         (Source::Table(table), label)
-    } else if is_url(&from, &["redis", "rediss", "redis+unix", "unix"]) {
-        let scan = Scan::open(&from, text(MATCH)).await?;
+    } else if is_url(&from, REDIS_SCHEMES) {
+        let target = OF_THE_REDIS.target(&from, matches)?;
+        let resp = Resp::open(target, &OF_THE_REDIS).await?;
+        let scan = Scan::open(resp, text(MATCH)).await?;
         let label = scan.resp.label().to_owned();
         (Source::Scan(scan), label)
     } else if is_env || from.contains("://") {
@@ -78,12 +89,8 @@ pub async fn import(
         let label = format!("{from} ({} bytes)", lines.length());
         (Source::Lines(lines), label)
     };
-    let to = match text(TO) {
-        Some(to) => address(&to, environment)?,
-        None => own()?,
-    };
     let store = Store {
-        resp: Resp::open(&to).await?,
+        resp: Resp::open(to, &OF_TO).await?,
         if_absent: matches.get_flag(IF_ABSENT),
     };
     refuse_one_server(&source, &store).await?;
@@ -120,7 +127,14 @@ pub async fn export(
         Some(from) => address(&from, environment)?,
         None => own()?,
     };
-    let source = Source::Scan(Scan::open(&from, text(MATCH)).await?);
+    let is_redis = is_url(&to, REDIS_SCHEMES);
+    refuse_certificates(matches, is_redis)?;
+    let redis = match is_redis {
+        true => Some(OF_THE_REDIS.target(&to, matches)?),
+        false => None,
+    };
+    let from = Resp::open(OF_FROM.target(&from, matches)?, &OF_FROM).await?;
+    let source = Source::Scan(Scan::open(from, text(MATCH)).await?);
     let subject = |target: String| Subject {
         source: match &source {
             Source::Scan(scan) => scan.resp.label().to_owned(),
@@ -130,9 +144,9 @@ pub async fn export(
         options: options(matches),
     };
     let path = matches.get_one::<PathBuf>(STATE).cloned();
-    let (target, state) = if is_url(&to, &["redis", "rediss", "redis+unix", "unix"]) {
+    let (target, state) = if let Some(redis) = redis {
         let store = Store {
-            resp: Resp::open(&to).await?,
+            resp: Resp::open(redis, &OF_THE_REDIS).await?,
             if_absent: matches.get_flag(IF_ABSENT),
         };
         refuse_one_server(&source, &store).await?;
@@ -162,7 +176,7 @@ pub async fn export(
         let mut state = State::open(Some(path), subject(to.clone()), every(matches))?;
         let (output, is_kept) = Output::file(file, state.output_bytes())?;
         if !is_kept {
-            eprintln!("{to}.part is shorter than it was; beginning anew");
+            tell(&format!("{to}.part is shorter than it was; beginning anew"));
             state.begin_anew();
         }
         (Target::Output(output), state)
@@ -194,7 +208,7 @@ impl Transfer {
             self.state.save(self.state.output_bytes())?;
             let begun = Instant::now();
             let before = self.state.tally().millis;
-            let mut progress = Progress::begin(self.what, unit, expected);
+            let mut progress = Progress::begin(self.what, unit, expected, self.state.amount());
             let copied = copy(
                 &mut self.source,
                 &mut self.target,
@@ -205,6 +219,10 @@ impl Transfer {
             progress.end();
             self.state.tally().millis = before + begun.elapsed().as_millis() as u64;
             let output_bytes = match &mut self.target {
+                // What is in it by now does not fit what was read: the state stays as it was noted last.
+                Target::Output(output) if output.is_broken() => {
+                    return copied.map(|()| ExitCode::FAILURE);
+                }
                 Target::Output(output) => output.sync()?,
                 Target::Store(_) => 0,
             };
@@ -214,10 +232,10 @@ impl Transfer {
             self.state.save(output_bytes)?;
             copied?;
         }
-        eprint!("{}\n{}", self.what, self.state.tally().lines());
+        tell(&format!("{}\n{}", self.what, self.state.tally().lines()));
         let findings = match self.is_verified {
             true => {
-                let mut progress = Progress::begin("check", unit, expected);
+                let mut progress = Progress::begin("check", unit, expected, 0);
                 let findings = verify(&mut self.source, &mut self.target, &mut progress).await;
                 progress.end();
                 findings?
@@ -225,7 +243,7 @@ impl Transfer {
             false => None,
         };
         if let Some(findings) = &findings {
-            eprint!("{}", findings.lines());
+            tell(&findings.lines());
         }
         if let Target::Output(output) = self.target {
             output.finish()?;
@@ -242,13 +260,13 @@ impl Transfer {
         let shown = self.state.path().map(|path| path.display().to_string());
         if self.source.rewind(Some(&position))? {
             let read = self.state.tally().read;
-            eprintln!(
+            tell(&format!(
                 "going on after {read} keys, by {}",
                 shown.unwrap_or_default()
-            );
+            ));
             return Ok(());
         }
-        eprintln!("the source was started again, so that its cursors are void: beginning anew");
+        tell("the source was started again, so that its cursors are void: beginning anew");
         self.state.begin_anew();
         if let Target::Output(output) = &mut self.target {
             output.clear()?;
@@ -310,7 +328,7 @@ fn options(matches: &ArgMatches) -> String {
 
 fn refuse_options(matches: &ArgMatches, from: &str, is_table: bool) -> Result<(), Failure> {
     let of_a_table = [TABLE, KEY_COLUMN, VALUE_COLUMN, EXPIRES_COLUMN, WHERE];
-    let is_scan = is_url(from, &["redis", "rediss", "redis+unix", "unix"]);
+    let is_scan = is_url(from, REDIS_SCHEMES);
     let given = of_a_table
         .into_iter()
         .find(|name| matches.contains_id(name));
@@ -324,18 +342,34 @@ fn refuse_options(matches: &ArgMatches, from: &str, is_table: bool) -> Result<()
             "--{MATCH} is for a Redis; for a table there is --{WHERE}"
         )));
     }
-    Ok(())
+    refuse_certificates(matches, is_scan)
+}
+
+fn refuse_certificates(matches: &ArgMatches, is_redis: bool) -> Result<(), Failure> {
+    match OF_THE_REDIS.given(matches) {
+        Some(name) if !is_redis => Err(refused(format!(
+            "--{name} is for a Redis by rediss://; leave it out (a respgres has options of its own, and a PostgreSQL \
+             sslrootcert, sslcert and sslkey in its URL)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn refuse_one_server(source: &Source, store: &Store) -> Result<(), Failure> {
-    if let Source::Scan(scan) = source {
-        let run_id = store.resp.server().await?.run_id;
-        if run_id == scan.run_id() && scan.resp.label() == store.resp.label() {
-            return Err(refused(format!(
-                "{} is the source and the target; give --{TO} or --{FROM} another one",
-                store.resp.label()
-            )));
-        }
+    let Source::Scan(scan) = source else {
+        return Ok(());
+    };
+    let run_id = store.resp.server().await?.run_id;
+    // One server may have several addresses, as with and without TLS.
+    let is_one = match run_id.is_empty() {
+        true => scan.resp.label() == store.resp.label(),
+        false => run_id == scan.run_id() && scan.resp.database() == store.resp.database(),
+    };
+    match is_one {
+        true => Err(refused(format!(
+            "{} is the source and the target; give --{TO} or --{FROM} another one",
+            store.resp.label()
+        ))),
+        false => Ok(()),
     }
-    Ok(())
 }

@@ -15,6 +15,7 @@ use super::page::{PAGE_BYTES, PAGE_KEYS, Page, Position};
 use super::record::Record;
 use super::resp::Resp;
 use crate::failure::{Failure, failure};
+use crate::printing::tell;
 
 /// Answers to a key's expiry: no such key, and never.
 const ABSENT: i64 = -2;
@@ -44,8 +45,8 @@ struct Group {
 }
 
 impl Scan {
-    pub async fn open(url: &str, pattern: Option<String>) -> Result<Self, Failure> {
-        let resp = Resp::open(url).await?;
+    /// All keys of a server, or those that match.
+    pub async fn open(resp: Resp, pattern: Option<String>) -> Result<Self, Failure> {
         let server = resp.server().await?;
         let probe = resp
             .one(|pipeline| {
@@ -128,10 +129,10 @@ impl Scan {
             self.asked_at = self.resp.connections();
             let server = self.resp.server().await?;
             if server.run_id != self.run_id && !self.is_respgres {
-                eprintln!(
+                tell(&format!(
                     "{} was started again, so that its cursors are void: beginning anew",
                     self.resp.label()
-                );
+                ));
                 self.run_id = server.run_id;
                 self.cursor = 0;
                 return Ok(());

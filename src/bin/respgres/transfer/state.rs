@@ -103,6 +103,18 @@ impl State {
         self.saved.position.as_ref()
     }
 
+    /// How far the position is, in what the source counts: keys, or bytes of a file.
+    pub fn amount(&self) -> u64 {
+        let tally = &self.saved.tally;
+        match &self.saved.position {
+            None => 0,
+            Some(Position::Byte { offset }) => *offset,
+            Some(Position::Scan { .. } | Position::Key { .. }) => {
+                tally.read + tally.gone + tally.nulls
+            }
+        }
+    }
+
     pub fn output_bytes(&self) -> u64 {
         self.saved.output_bytes
     }
@@ -146,8 +158,14 @@ impl State {
             return Ok(());
         };
         write(path, &self.saved).map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room there, and run the same again"
+                }
+                _ => "give --state a file in a directory that can be written",
+            };
             failure(format!(
-                "can't write the state {}: {error}; give --state a file in a directory that can be written",
+                "can't write the state {}: {error}; {advice}",
                 path.display()
             ))
         })
@@ -217,6 +235,12 @@ mod tests {
         let mut again = open("redis://a/0").unwrap();
         assert_eq!(again.position(), Some(&Position::Byte { offset: 7 }));
         assert_eq!((again.tally().read, again.output_bytes()), (3, 11));
+        assert_eq!(again.amount(), 7, "bytes of a file");
+        again.tally().gone = 2;
+        again.reached(Position::Key { base64: "".into() });
+        assert_eq!(again.amount(), 5, "keys, of which some have gone");
+        again.begin_anew();
+        assert_eq!(again.amount(), 0);
         let other = open("redis://b/0");
         let text = other.err().unwrap().text;
         assert!(

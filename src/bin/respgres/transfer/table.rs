@@ -28,9 +28,29 @@ pub struct Columns {
     pub condition: Option<String>,
 }
 
+impl Columns {
+    /// The same with names as SQL takes them.
+    fn quoted(&self) -> Self {
+        Self {
+            table: qualified(&self.table),
+            key: quoted(&self.key),
+            value: quoted(&self.value),
+            expires: self.expires.as_deref().map(quoted),
+            condition: self.condition.clone(),
+        }
+    }
+
+    /// Where the rows are.
+    fn origin(&self) -> String {
+        let condition = self.condition.as_deref().unwrap_or("true");
+        format!("FROM {} WHERE ({condition})", self.table)
+    }
+}
+
 pub struct Table {
     client: Client,
     label: String,
+    /// As SQL takes them.
     columns: Columns,
     key_is_bytes: bool,
     value_is_bytes: bool,
@@ -47,7 +67,7 @@ impl Table {
         let mut table = Self {
             client,
             label,
-            columns,
+            columns: columns.quoted(),
             key_is_bytes: false,
             value_is_bytes: false,
             rows: None,
@@ -66,20 +86,9 @@ impl Table {
 
     /// Looks at the columns' types.
     async fn look(&mut self) -> Result<(), Failure> {
-        let Columns {
-            table,
-            key,
-            value,
-            expires,
-            condition,
-        } = &self.columns;
-        let (key, value) = (quoted(key), quoted(value));
-        let expires = expires.as_deref().map_or("NULL".to_owned(), quoted);
-        let condition = condition.as_deref().unwrap_or("true");
-        let sql = format!(
-            "SELECT {key}, {value}, {expires} FROM {} WHERE ({condition})",
-            qualified(table)
-        );
+        let Columns { key, value, .. } = &self.columns;
+        let expires = self.columns.expires.as_deref().unwrap_or("NULL");
+        let sql = format!("SELECT {key}, {value}, {expires} {}", self.columns.origin());
         let statement = self.client.prepare(&sql).await.map_err(|error| {
             refused(format!(
                 "{}: {}; correct --table, --key-column, --value-column, --expires-column or --where (names are taken \
@@ -107,14 +116,7 @@ impl Table {
     }
 
     fn sql(&self) -> String {
-        let Columns {
-            table,
-            key,
-            value,
-            expires,
-            condition,
-        } = &self.columns;
-        let (key, value) = (quoted(key), quoted(value));
+        let Columns { key, value, .. } = &self.columns;
         let order = match self.key_is_bytes {
             true => key.clone(),
             false => format!("({key})::text COLLATE \"C\""),
@@ -123,16 +125,15 @@ impl Table {
             true => column.to_owned(),
             false => format!("convert_to(({column})::text, 'UTF8')"),
         };
-        let expires = expires.as_deref().map(quoted).map_or_else(
+        let expires = self.columns.expires.as_deref().map_or_else(
             || "NULL::bigint".to_owned(),
             |at| format!("CASE WHEN isfinite({at}) THEN (extract(epoch FROM {at}) * 1000)::bigint WHEN {at} < now() THEN 0 END"),
         );
         let mut sql = format!(
-            "SELECT {}, {}, {expires} FROM {} WHERE ({})",
-            bytes(&key, self.key_is_bytes),
-            bytes(&value, self.value_is_bytes),
-            qualified(table),
-            condition.as_deref().unwrap_or("true")
+            "SELECT {}, {}, {expires} {}",
+            bytes(key, self.key_is_bytes),
+            bytes(value, self.value_is_bytes),
+            self.columns.origin()
         );
         if self.from.is_some() {
             // Not only greater: rows may have the same key.
@@ -151,8 +152,11 @@ impl Table {
             return None;
         }
         let sql = "SELECT reltuples::bigint FROM pg_class WHERE oid = $1::text::regclass";
-        let table = qualified(&self.columns.table);
-        let row = self.client.query_one(sql, &[&table]).await.ok()?;
+        let row = self
+            .client
+            .query_one(sql, &[&self.columns.table])
+            .await
+            .ok()?;
         u64::try_from(row.try_get::<_, i64>(0).ok()?)
             .ok()
             .filter(|rows| *rows > 0)
