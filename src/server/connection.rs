@@ -210,11 +210,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let took = began.elapsed();
         statistics::note(self.worker, requests, last, took);
         server.note_slow(client, requests, took, self.session.spans);
-        if server.monitors.is_anybody_there() {
-            server
-                .monitors
-                .show(client, &self.session.admission, requests);
-        }
         client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
         if self.requests.is_empty() {
