@@ -225,7 +225,7 @@ fn write_shards(text: &mut Exposition, metrics: &Metrics) {
     }
     let mut family = text.family(
         "respgres_shard_operations_total",
-        "Keys read and changes written, by shard, kind and outcome",
+        "Keys asked for and changes to write that went to a shard, by shard, kind and outcome; those who wait for the same read count each",
         Kind::Counter,
     );
     for (shard, kind, operations) in by_kind(metrics) {
@@ -256,7 +256,7 @@ fn write_shards(text: &mut Exposition, metrics: &Metrics) {
     );
     of_operations(
         "respgres_shard_batch_operations",
-        "Operations in a batch",
+        "Keys read by a batch, or changes written by it",
         BATCHES,
         |operations| operations.batches.read(),
     );

@@ -85,7 +85,7 @@ macro_rules! counters {
 
 counters! {
     cache_hits: "Keys answered from the cache";
-    cache_misses: "Keys read from a shard";
+    cache_misses: "Keys that were asked for and that the cache did not know; those who wait for the same read of a shard count each";
     connections: "RESP connections accepted";
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
     authentication_failures: "Logins of RESP clients refused because of a wrong name or password";
