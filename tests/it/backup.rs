@@ -13,6 +13,8 @@ use crate::harness::{
 const ACCOUNTS: usize = 3;
 const START: i64 = 1000;
 
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
+
 /// Moves amounts between accounts on different shards until `stop`, and says how often.
 fn transfer(addr: &str, accounts: &[String], seed: usize, stop: &AtomicBool, done: &AtomicU64) {
     let mut conn = Conn::open(addr);
@@ -41,8 +43,7 @@ fn backup(it: &Deployment, directory: &Scratch) -> Command {
 }
 
 fn backup_of(it: &Deployment) -> Command {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
-    let mut command = Command::new(script);
+    let mut command = Command::new(SCRIPT);
     for (number, url) in it.urls().iter().enumerate() {
         command.env(format!("SHARD_{number}_URL"), url);
     }
@@ -196,4 +197,68 @@ fn dumps_are_for_their_owner_alone_and_a_password_is_taken_as_it_is() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
+}
+
+#[test]
+fn no_password_is_in_arguments_and_urls_may_be_in_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = Scratch::new("dump");
+    let bin = directory.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let (seen, file) = (directory.join("seen"), directory.join("url"));
+    let fake = format!(
+        "#!/bin/sh\nprintf '%s|%s\\n' \"$PGPASSWORD\" \"$*\" >>{}\nexit 1\n",
+        seen.display()
+    );
+    std::fs::write(bin.join("psql"), fake).unwrap();
+    std::fs::set_permissions(bin.join("psql"), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = |name: &str, value: &str| {
+        let mut script = Command::new(SCRIPT);
+        script
+            .arg(directory.join("out"))
+            .env("PATH", &path)
+            .env(name, value);
+        script.output().unwrap()
+    };
+    for (url, password, shown) in [
+        (
+            "postgresql://u@h/db?password=hunter%262&sslmode=disable",
+            "hunter&2",
+            "--dbname=postgresql://u@h/db?sslmode=disable",
+        ),
+        (
+            "postgresql://u:other@h/db?sslmode=disable&p%61ssword=hunter2",
+            "hunter2",
+            "--dbname=postgresql://u@h/db?sslmode=disable",
+        ),
+        (
+            "postgresql://h/db?password=hunter2",
+            "hunter2",
+            "--dbname=postgresql://h/db",
+        ),
+    ] {
+        std::fs::write(&file, format!("{url}\n")).unwrap();
+        for (name, value) in [
+            ("SHARD_0_URL", url),
+            ("SHARD_0_URL_FILE", file.to_str().unwrap()),
+        ] {
+            let _ = std::fs::remove_file(&seen);
+            assert!(!run(name, value).status.success());
+            let line = eventually("psql was begun", || {
+                let seen = std::fs::read_to_string(&seen).ok()?;
+                seen.split_once('\n').map(|(line, _)| line.to_owned())
+            });
+            let (given, args) = line.split_once('|').unwrap();
+            assert_eq!(given, password, "{url}");
+            assert!(args.ends_with(shown), "{url}: {args}");
+        }
+    }
+    let missing = run("SHARD_0_URL_FILE", "/nonexistent/url");
+    let errors = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        errors.contains("SHARD_0_URL_FILE: /nonexistent/url can't be read"),
+        "{errors}"
+    );
 }
