@@ -73,7 +73,8 @@ decoded() {
 with_url() {
     local url=$1 query=() rest='' parameter
     shift
-    if [[ $url =~ ^([a-z]+://[^:/@]*):([^@]*)@(.*)$ ]]; then
+    # A port and a name, with an @ somewhere in what follows, are no password.
+    if [[ $url =~ ^([a-z]+://[^:/@]*):([^@/]*|[0-9]*[^@/0-9,][^@]*)@(.*)$ ]]; then
         export PGPASSWORD
         PGPASSWORD=$(decoded "${BASH_REMATCH[2]}")
         url=${BASH_REMATCH[1]}@${BASH_REMATCH[3]}
@@ -105,7 +106,7 @@ open_session() {
 # Prints the one line that a statement answers with.
 ask() {
     local name=$1 line
-    printf '%s\n' "$2" 2>/dev/null >&"${to[$name]}" || true
+    printf '%s\n' "$2" 2>/dev/null 1>&"${to[$name]}" || true
     IFS= read -r line <&"${from[$name]}" || die "shard ${name##*_}: $3 (what the server said is above)"
     printf '%s\n' "$line"
 }

@@ -1,6 +1,7 @@
 //! A backup of all shards as of one instant, taken while they are used; and what is restored from it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -206,23 +207,22 @@ fn no_password_is_in_arguments_and_urls_may_be_in_files() {
     let directory = Scratch::new("dump");
     let bin = directory.join("bin");
     std::fs::create_dir(&bin).unwrap();
-    let (seen, file) = (directory.join("seen"), directory.join("url"));
-    let fake = format!(
-        "#!/bin/sh\nprintf '%s|%s\\n' \"$PGPASSWORD\" \"$*\" >>{}\nexit 1\n",
-        seen.display()
-    );
+    let file = directory.join("url");
+    let fake = "#!/bin/sh\nprintf '%s|%s\\n' \"$PGPASSWORD\" \"$*\" >>\"$SEEN\"\nexit 1\n";
     std::fs::write(bin.join("psql"), fake).unwrap();
     std::fs::set_permissions(bin.join("psql"), PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let run = |name: &str, value: &str| {
+    // A file for each run: what was begun by the one before may still write.
+    let run = |name: &str, value: &str, seen: &Path| {
         let mut script = Command::new(SCRIPT);
         script
             .arg(directory.join("out"))
             .env("PATH", &path)
+            .env("SEEN", seen)
             .env(name, value);
         script.output().unwrap()
     };
-    for (url, password, shown) in [
+    let urls = [
         (
             "postgresql://u@h/db?password=hunter%262&sslmode=disable",
             "hunter&2",
@@ -238,24 +238,39 @@ fn no_password_is_in_arguments_and_urls_may_be_in_files() {
             "hunter2",
             "--dbname=postgresql://h/db",
         ),
-    ] {
+        (
+            "postgresql://h:5432/db?password=hunter@2",
+            "hunter@2",
+            "--dbname=postgresql://h:5432/db",
+        ),
+        (
+            "postgresql://u:12hunter/2@h:5432/db",
+            "12hunter/2",
+            "--dbname=postgresql://u@h:5432/db",
+        ),
+    ];
+    for (number, (url, password, shown)) in urls.into_iter().enumerate() {
         std::fs::write(&file, format!("{url}\n")).unwrap();
         for (name, value) in [
             ("SHARD_0_URL", url),
             ("SHARD_0_URL_FILE", file.to_str().unwrap()),
         ] {
-            let _ = std::fs::remove_file(&seen);
-            assert!(!run(name, value).status.success());
+            let seen = directory.join(&format!("seen_{number}_{name}"));
+            assert!(!run(name, value, &seen).status.success());
             let line = eventually("psql was begun", || {
-                let seen = std::fs::read_to_string(&seen).ok()?;
-                seen.split_once('\n').map(|(line, _)| line.to_owned())
+                let text = std::fs::read_to_string(&seen).ok()?;
+                text.split_once('\n').map(|(line, _)| line.to_owned())
             });
             let (given, args) = line.split_once('|').unwrap();
             assert_eq!(given, password, "{url}");
             assert!(args.ends_with(shown), "{url}: {args}");
         }
     }
-    let missing = run("SHARD_0_URL_FILE", "/nonexistent/url");
+    let missing = run(
+        "SHARD_0_URL_FILE",
+        "/nonexistent/url",
+        &directory.join("seen"),
+    );
     let errors = String::from_utf8_lossy(&missing.stderr);
     assert!(
         errors.contains("SHARD_0_URL_FILE: /nonexistent/url can't be read"),
