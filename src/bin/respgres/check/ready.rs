@@ -62,17 +62,23 @@ pub async fn ask(config: &Config) -> Result<(), Failure> {
 }
 
 async fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut found = tokio::net::lookup_host(address).await?;
-    let mut address = found.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    // Where it listens on all addresses.
-    if address.ip().is_unspecified() {
-        let here = match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(here);
+    let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
+    // It listens on the first address of a name that it can have.
+    for mut address in tokio::net::lookup_host(address).await? {
+        // Where it listens on all addresses.
+        if address.ip().is_unspecified() {
+            let here = match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(here);
+        }
+        outcome = TcpStream::connect(address).await;
+        if outcome.is_ok() {
+            break;
+        }
     }
-    TcpStream::connect(address).await
+    outcome
 }
 
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<String> {
