@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path) -> (BTreeMap<String, String>, Vec<Mistake>) {
                 Some(value) => drop(variables.insert(name.to_owned(), value)),
                 None => wrong(
                     name,
-                    "has a quote without its other one; write NAME='value', or no quotes at all",
+                    "has quotes that do not go together; write NAME='value', and a ' in it between \" and \", or no quotes at all",
                 ),
             },
             _ => wrong(FLAG, "cannot be read; write NAME=value"),
@@ -78,7 +78,8 @@ fn unquoted(value: &str) -> Option<String> {
     };
     let inner = value[1..].strip_suffix(quote)?;
     if quote == '\'' {
-        return Some(inner.to_owned());
+        // Others read more of it there, each in their way.
+        return (!inner.contains(quote)).then(|| inner.to_owned());
     }
     let mut text = String::with_capacity(inner.len());
     let mut chars = inner.chars();
@@ -88,8 +89,8 @@ fn unquoted(value: &str) -> Option<String> {
                 chars.next();
                 text.push(escaped);
             }
-            // The last quote was one of the value's.
-            ('\\', None) => return None,
+            // The last quote was one of the value's, or this one.
+            ('\\', None) | ('"', _) => return None,
             (char, _) => text.push(char),
         }
     }
@@ -114,7 +115,9 @@ mod tests {
         ] {
             assert_eq!(unquoted(value).as_deref(), Some(meant), "{value}");
         }
-        for value in ["'", "\"", "'a", "\"a", "\"a\\\"", "'a\""] {
+        for value in [
+            "'", "\"", "'a", "\"a", "\"a\\\"", "'a\"", "'a'b'", "\"a\"b\"", "'a' 'b'",
+        ] {
             assert_eq!(unquoted(value), None, "{value}");
         }
     }
