@@ -38,8 +38,7 @@ VOLUME /var/lib/respgres
 EXPOSE 6379 8004
 # It answers what it has read, for SHUTDOWN_TIMEOUT_MS at most, which is as long as Docker waits by default: `docker stop --time 15`.
 STOPSIGNAL SIGTERM
-# Bash is there and opens TCP connections itself, so the image needs no curl.
-# Ready is 200: healthy, or degraded and still serving.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/8004 && printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r status <&3 && [[ $status == 'HTTP/1.1 200 '* ]]"]
+# Asks whichever port HTTP_ADDR or HTTP_TLS_ADDR names, as /ready tells it: also degraded it serves. It sees the container's
+# variables, not the flags of `docker run`: give those two as variables.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["respgres", "check", "--ready"]
 ENTRYPOINT ["respgres"]

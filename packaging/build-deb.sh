@@ -38,9 +38,10 @@ sed -e 's/^\(Description=.*\)$/\1 (%i)/' \
     cat <<'END'
 # The configuration of the service respgres. Take the # away in front of what you change, then:
 # systemctl restart respgres
+# Or reload, which keeps the connections: the log says what needs a restart all the same.
 #
-# Readable by root alone: systemd reads it. An empty value counts as none. Put a value between ' and ' if it has spaces,
-# quotes or # in it. In a password within a URL, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25.
+# Readable by root and the service alone. An empty value counts as none. A value is taken as it is; spaces at its ends, and a
+# quote at its start, need ' and ' around it. In a password within a URL, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25.
 END
     sed -e '1,/^$/{/^$/!d}' -e '/^# For docker compose/,$d' -e 's|^#DATA_DIR=.*|#DATA_DIR=/var/lib/respgres|' .env.example
 } | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$stage/respgres.env"

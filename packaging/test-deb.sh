@@ -44,7 +44,9 @@ expect() { [ "$2" = "$3" ] || die "$1: $2, and not $3"; }
 
 scratch_dpkg --install "$deb"
 expect "mode of the program" "$(mode_of usr/bin/respgres)" "755 root:root"
-expect "mode of the settings" "$(mode_of etc/respgres/respgres.env)" "640 root:root"
+group=$(sed -n 's/^respgres:[^:]*:\([0-9]*\):.*/\1/p' "$root/etc/group")
+settings_are() { expect "mode of the settings" "$(stat -c '%a %u:%g' "$root/etc/respgres/respgres.env")" "640 0:$1"; }
+settings_are "$group"
 expect "configuration files" "$(dpkg-query --admindir="$root/var/lib/dpkg" -f '${Conffiles}' -W respgres | awk 'NF { print $1 }')" \
     /etc/respgres/respgres.env
 grep -q '^respgres:x:[0-9]*:[0-9]*:.*:/var/lib/respgres:/usr/sbin/nologin$' "$root/etc/passwd" || die "the user respgres is not made"
@@ -63,9 +65,10 @@ sed -n 's/^#\([A-Z_0-9]*=.*\)/\1/p' "$root/etc/respgres/respgres.env" >"$scratch
 ! grep -q 'docker\|POSTGRES_PASSWORD' "$root/etc/respgres/respgres.env" || die "respgres.env speaks of docker"
 say "installed"
 
-echo 'CACHE_TTL=60' >>"$root/etc/respgres/respgres.env"
+echo 'MAX_CLIENTS=123' >>"$root/etc/respgres/respgres.env"
 scratch_dpkg --install "$deb"
-grep -q '^CACHE_TTL=60$' "$root/etc/respgres/respgres.env" || die "an upgrade overwrites the settings"
+grep -q '^MAX_CLIENTS=123$' "$root/etc/respgres/respgres.env" || die "an upgrade overwrites the settings"
+settings_are "$group"
 say "installed again, the settings as they were"
 
 # With the rest of the system below it, as the units name targets and programs of others.
@@ -87,10 +90,11 @@ say "systemd-analyze accepts the units: $(tail -n 1 "$scratch/security" | sed 's
 mkdir "$scratch/data"
 chown nobody "$scratch/data"
 chmod 755 "$scratch"
+install -m 400 -o nobody "$root/etc/respgres/respgres.env" "$scratch/settings"
 cd "$scratch/data"
 env -i PATH="$PATH" RESP_ADDR=127.0.0.1:0 HTTP_ADDR=127.0.0.1:0 DATA_DIR="$scratch/data" \
     strace --user=nobody --follow-forks --quiet=all -o "$scratch/strace" \
-    "$root/usr/bin/respgres" >"$scratch/log" 2>&1 &
+    "$root/usr/bin/respgres" --env-file "$scratch/settings" >"$scratch/log" 2>&1 &
 tracer=$!
 address() { sed -n "s/.*$1 listening on \([0-9.:]*\).*/\1/p" "$scratch/log"; }
 for _ in $(seq 600); do
@@ -103,6 +107,7 @@ resp=$(address resp)
 expect "SET" "$(redis-cli -p "${resp##*:}" set key value)" OK
 expect "GET" "$(redis-cli -p "${resp##*:}" get key)" value
 curl --silent --fail "http://$(address http)/read/key" | grep -q '"value":"value"' || die "HTTP does not read what was written"
+expect "MAX_CLIENTS of the settings" "$(redis-cli -p "${resp##*:}" config get maxclients | tail -n 1)" 123
 kill -TERM "$server"
 wait $tracer || { cat "$scratch/log" >&2; die "the program ends with a failure"; }
 server=

@@ -5,6 +5,7 @@
 //! real one.
 
 mod changes;
+mod env_file;
 mod in_force;
 mod layers;
 mod mistake;
@@ -153,8 +154,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the configuration from the command line (`args`, the program's name first), the environment, and the file
-    /// at `dotenv`, if there is one.
+    /// Reads the configuration from the command line (`args`, the program's name first), the file that `--env-file` names
+    /// there, the environment, and the file at `dotenv`, if there is one.
     ///
     /// # Errors
     /// [`LoadError::Flags`] when the command line ends the program, else [`LoadError::Mistakes`] with every mistake.
@@ -181,7 +182,10 @@ impl Config {
     ) -> Result<Config, Vec<Mistake>> {
         let flags = Flags::of(matches);
         let (variables, mut mistakes) = layers::read_dotenv(dotenv);
-        let (layers, of_files) = Layers::new(flags, env, variables);
+        let named = flags.env_file.as_deref().map(env_file::read);
+        let (env_file, of_env_file) = named.unwrap_or_default();
+        mistakes.extend(of_env_file);
+        let (layers, of_files) = Layers::new(flags, env_file, env, variables);
         mistakes.extend(of_files);
         let mut reader = Reader { layers, mistakes };
         let mut config = reader.config();

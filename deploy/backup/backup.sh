@@ -3,6 +3,8 @@
 #
 #   SHARD_0_URL=postgresql://… SHARD_1_URL=… backup.sh DIRECTORY
 #
+# As for the proxy, SHARD_n_URL_FILE can name a file with the URL instead.
+#
 # Writes DIRECTORY/shard_0.dump, shard_1.dump, … (pg_dump's custom format). Needs psql and pg_dump of the servers' version,
 # and the role that owns the tables.
 #
@@ -30,11 +32,18 @@ else
 fi
 urls=()
 for ((n = 0; ; n++)); do
-    name=SHARD_${n}_URL
-    [ -n "${!name-}" ] || break
-    urls+=("${!name}")
+    name=SHARD_${n}_URL file=SHARD_${n}_URL_FILE
+    url=${!name-}
+    if [ -n "${!file-}" ]; then
+        [ -z "$url" ] || die "$file is given, and $name as well; take one of them away"
+        url=$(cat -- "${!file}") || die "$file: ${!file} can't be read"
+        url=${url%$'\r'}
+        [ -n "$url" ] || die "$file: ${!file} is empty"
+    fi
+    [ -n "$url" ] || break
+    urls+=("$url")
 done
-[ ${#urls[@]} -gt 0 ] || die "SHARD_0_URL is not set"
+[ ${#urls[@]} -gt 0 ] || die "neither SHARD_0_URL nor SHARD_0_URL_FILE is set"
 if [ -n "$directory" ]; then
     mkdir -p "$directory"
     for n in "${!urls[@]}"; do
@@ -62,11 +71,26 @@ decoded() {
 }
 # Runs a program with the URL of a shard. Its password goes by the environment: everybody can read arguments.
 with_url() {
-    local url=$1 password
+    local url=$1 query=() rest='' parameter
     shift
-    if [[ $url =~ ^([a-z]+://[^:/@]*):([^@]*)@(.*)$ ]]; then
-        password=$(decoded "${BASH_REMATCH[2]}")
-        PGPASSWORD=$password exec "$@" --dbname="${BASH_REMATCH[1]}@${BASH_REMATCH[3]}"
+    # A port and a name, with an @ somewhere in what follows, are no password.
+    if [[ $url =~ ^([a-z]+://[^:/@]*):([^@/]*|[0-9]*[^@/0-9,][^@]*)@(.*)$ ]]; then
+        export PGPASSWORD
+        PGPASSWORD=$(decoded "${BASH_REMATCH[2]}")
+        url=${BASH_REMATCH[1]}@${BASH_REMATCH[3]}
+    fi
+    if [[ $url == *\?* ]]; then
+        IFS='&' read -r -a query <<<"${url#*\?}"
+        for parameter in "${query[@]}"; do
+            # As in libpq, names may be encoded, and this one counts more than the one before the @.
+            if [ "$(decoded "${parameter%%=*}")" = password ]; then
+                export PGPASSWORD
+                PGPASSWORD=$(decoded "${parameter#*=}")
+            else
+                rest+=${rest:+&}$parameter
+            fi
+        done
+        url=${url%%\?*}${rest:+?$rest}
     fi
     exec "$@" --dbname="$url"
 }
@@ -82,7 +106,7 @@ open_session() {
 # Prints the one line that a statement answers with.
 ask() {
     local name=$1 line
-    printf '%s\n' "$2" 2>/dev/null >&"${to[$name]}" || true
+    printf '%s\n' "$2" 2>/dev/null 1>&"${to[$name]}" || true
     IFS= read -r line <&"${from[$name]}" || die "shard ${name##*_}: $3 (what the server said is above)"
     printf '%s\n' "$line"
 }

@@ -23,6 +23,8 @@ pub struct InForce {
 pub enum Source {
     /// On the command line.
     Flag,
+    /// In the file of `--env-file`.
+    EnvFile,
     /// In the environment.
     Environment,
     /// In `.env`.
@@ -38,6 +40,7 @@ impl From<&Setting> for Source {
         match setting.origin {
             _ if setting.file.is_some() => Source::File,
             Origin::Flag => Source::Flag,
+            Origin::EnvFile => Source::EnvFile,
             Origin::Environment => Source::Environment,
             Origin::DotEnv => Source::DotEnv,
             Origin::Default => Source::Default,

@@ -1,4 +1,4 @@
-//! Where settings come from: a flag, else the environment, else `.env`, else the default.
+//! Where settings come from: a flag, else the file of `--env-file`, else the environment, else `.env`, else the default.
 
 use super::mistake::Mistake;
 use super::secret::masked;
@@ -11,10 +11,14 @@ use std::{fs, io};
 /// The name that [`Mistake`]s about the file itself carry.
 const DOTENV: &str = ".env";
 
+/// The flag that names a file of variables.
+const ENV_FILE: &str = "env-file";
+
 /// The layer that a setting was found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     Flag,
+    EnvFile,
     Environment,
     DotEnv,
     Default,
@@ -43,6 +47,7 @@ impl Setting {
         }
         let origin = match self.origin {
             Origin::Flag => " (a flag)",
+            Origin::EnvFile => " (in the file of --env-file)",
             Origin::DotEnv => " (in .env)",
             Origin::Environment | Origin::Default => "",
         };
@@ -57,12 +62,18 @@ pub(super) struct Flags {
     shard_urls: Vec<String>,
     /// The files that are named in the place of secrets, by the secrets' names.
     files: BTreeMap<&'static str, String>,
+    /// The file that [`ENV_FILE`] names.
+    pub(super) env_file: Option<PathBuf>,
 }
 
 impl Flags {
     /// What is in `matches`, of a command that may have all, some or none of the [flags](with_flags).
     pub(super) fn of(matches: &clap::ArgMatches) -> Self {
-        let mut flags = Flags::default();
+        let env_file = matches.try_get_one::<String>(ENV_FILE).ok().flatten();
+        let mut flags = Flags {
+            env_file: env_file.map(PathBuf::from),
+            ..Flags::default()
+        };
         for variable in VARIABLES {
             let values = matches
                 .try_get_many::<String>(variable.flag)
@@ -108,9 +119,18 @@ pub(super) fn command() -> clap::Command {
 /// `--help`, and not in the shorter `-h`.
 pub fn with_flags(command: clap::Command) -> clap::Command {
     let command = command.after_long_help(
-        "A flag wins over the environment, the environment over a .env file in the current directory. An empty \
-         value counts as none.\nEvery user of the machine can read flags: put passwords and URLs with passwords \
+        "A flag wins over the file of --env-file, that over the environment, and the environment over a .env file in the \
+         current directory. An empty value counts as none.\nEvery user of the machine can read flags: put passwords and URLs with passwords \
          into the environment, .env, or files.",
+    );
+    let command = command.arg(
+        clap::Arg::new(ENV_FILE)
+            .long(ENV_FILE)
+            .value_name("PATH")
+            .hide_short_help(true)
+            .help(
+                "File of lines NAME=value that win over the environment; SIGHUP has it read again",
+            ),
     );
     let command = VARIABLES.iter().fold(command, |command, variable| {
         let Some(flag) = file_flag(variable) else {
@@ -209,23 +229,31 @@ fn unreadable_line(text: &str, line: &str) -> Mistake {
 /// All layers together.
 pub(super) struct Layers<Env> {
     flags: Flags,
+    env_file: BTreeMap<String, String>,
     environment: Env,
     dotenv: BTreeMap<String, String>,
     files: SecretFiles,
 }
 
 /// The layers in which something can be given, highest first.
-const GIVEN: [Origin; 3] = [Origin::Flag, Origin::Environment, Origin::DotEnv];
+const GIVEN: [Origin; 4] = [
+    Origin::Flag,
+    Origin::EnvFile,
+    Origin::Environment,
+    Origin::DotEnv,
+];
 
 impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
     /// The layers, and what is wrong with the files that they name.
     pub(super) fn new(
         flags: Flags,
+        env_file: BTreeMap<String, String>,
         environment: Env,
         dotenv: BTreeMap<String, String>,
     ) -> (Self, Vec<Mistake>) {
         let mut layers = Layers {
             flags,
+            env_file,
             environment,
             dotenv,
             files: SecretFiles::default(),
@@ -257,7 +285,7 @@ impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
             .is_none_or(|setting| setting.origin == Origin::Default)
     }
 
-    /// The setting of the variable `name` from the environment or `.env`.
+    /// The setting of the variable `name` from a file or the environment.
     pub(super) fn below_flags(&self, name: &str) -> Option<Setting> {
         self.from(&GIVEN[1..], name)
     }
@@ -278,6 +306,7 @@ impl<Env: Fn(&str) -> Option<String>> Layers<Env> {
     fn given(&self, origin: Origin, name: &str) -> Option<String> {
         let value = match origin {
             Origin::Flag => self.flags.single.get(name).cloned(),
+            Origin::EnvFile => self.env_file.get(name).cloned(),
             Origin::Environment => (self.environment)(name),
             Origin::DotEnv => self.dotenv.get(name).cloned(),
             Origin::Default => None,

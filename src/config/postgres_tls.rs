@@ -15,6 +15,7 @@ struct Options {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     hides_name: bool,
+    is_direct: bool,
 }
 
 /// Splits a URL into one without these options, and what they say.
@@ -49,9 +50,13 @@ fn split_query(url: &str) -> (&str, &str) {
 }
 
 impl Options {
-    /// Takes a parameter if it is one of these.
+    /// Takes a parameter if it is one of these. As in libpq, names may be percent-encoded like values.
     fn take(&mut self, parameter: &str) -> Result<bool, String> {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = percent_decode_str(name)
+            .decode_utf8()
+            .map_err(|_| "has an option whose name is not UTF-8".to_owned())?;
+        let name = &*name;
         let value = percent_decode_str(value)
             .decode_utf8()
             .map_err(|_| format!("has a value of {name} that is not UTF-8"))?
@@ -67,6 +72,19 @@ impl Options {
                     "1" => false,
                     _ => return Err("has an sslsni that is neither 0 nor 1".to_owned()),
                 };
+            }
+            "sslnegotiation" => {
+                self.is_direct = match value.as_str() {
+                    "direct" => true,
+                    "postgres" => false,
+                    _ => {
+                        return Err(
+                            "has an sslnegotiation that is neither postgres nor direct".to_owned()
+                        );
+                    }
+                };
+                // tokio-postgres knows that one.
+                return Ok(false);
             }
             "sslpassword" => {
                 return Err(
@@ -101,6 +119,12 @@ impl Options {
             }
             Some(mode) => mode,
         };
+        if self.is_direct && matches!(mode, SslMode::Disable | SslMode::Prefer) {
+            return Err(
+                "has sslnegotiation=direct, which begins with TLS; add sslmode=require, verify-ca or verify-full"
+                    .to_owned(),
+            );
+        }
         let roots = match self.root {
             _ if is_system => Roots::System,
             Some(path) => Roots::File(path.into()),
@@ -233,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn names_may_be_percent_encoded() {
+        let tls = read("?ssl%6dode=verify-full&%73slrootcert=%2Fca");
+        assert_eq!(tls.mode, SslMode::VerifyFull);
+        assert_eq!(tls.client.roots, Roots::File("/ca".into()));
+    }
+
+    #[test]
+    fn direct_negotiation_is_left_to_who_connects() {
+        for mode in ["sslmode=require", "sslrootcert=system"] {
+            let (url, tls) =
+                split(&format!("postgres://db/app?sslnegotiation=direct&{mode}")).unwrap();
+            assert_eq!(url, "postgres://db/app?sslnegotiation=direct");
+            assert!(matches!(tls.mode, SslMode::Require | SslMode::VerifyFull));
+        }
+        let (url, _) = split("postgres://db/app?sslnegotiation=postgres").unwrap();
+        assert_eq!(url, "postgres://db/app?sslnegotiation=postgres");
+    }
+
+    #[test]
     fn what_can_not_be_meant_is_refused() {
         for (query, words) in [
             ("sslmode=allow", "sslmode=prefer, or require"),
@@ -245,6 +288,15 @@ mod tests {
             ("sslpassword=hunter2", "passphrase"),
             ("sslcrl=a", "sslcrl"),
             ("sslsni=yes", "neither 0 nor 1"),
+            ("ssl%6dode=on", "none of disable"),
+            ("ssl%70assword=hunter2", "passphrase"),
+            ("a%ff=b", "not UTF-8"),
+            ("sslnegotiation=direct", "sslmode=require"),
+            (
+                "sslmode=prefer&sslnegotiation=direct",
+                "sslmode=require, verify-ca",
+            ),
+            ("sslnegotiation=maybe", "neither postgres nor direct"),
         ] {
             let error = split(&format!("postgres://db/app?{query}")).unwrap_err();
             assert!(error.contains(words), "{query}: {error}");

@@ -60,7 +60,23 @@ impl fmt::Debug for SecretText {
 /// It must hold for broken URLs too, which are what error messages show, so it does not parse: whatever stands between
 /// the first colon after the scheme and the last `@` is masked, and what follows `password=`. It may mask too much.
 pub(super) fn masked(text: &str) -> String {
-    mask_userinfo(&mask_parameters(text))
+    mask_userinfo(&mask_encoded(&mask_parameters(text)))
+}
+
+/// Masks the value after each name that is percent-encoded, as it may be that of a password.
+fn mask_encoded(text: &str) -> String {
+    let parts = text.split_inclusive('&').map(|part| {
+        let Some((name, value)) = part.split_once('=') else {
+            return part.to_owned();
+        };
+        let name_alone = name.rsplit('?').next().unwrap_or(name);
+        match name_alone.contains('%') {
+            true if value.ends_with('&') => format!("{name}={MASK}&"),
+            true => format!("{name}={MASK}"),
+            false => part.to_owned(),
+        }
+    });
+    parts.collect()
 }
 
 /// Masks the value after each `password=` (also `sslpassword=` and the like).
@@ -126,6 +142,14 @@ mod tests {
             (
                 "postgres://db:5432/app?PASSWORD=hun@ter2",
                 "postgres://db:5432/app?PASSWORD=***",
+            ),
+            (
+                "postgres://db/app?a=b&p%61ssword=hunter2&c=d",
+                "postgres://db/app?a=b&p%61ssword=***&c=d",
+            ),
+            (
+                "postgres://db/app?pass%77ord=hunter2",
+                "postgres://db/app?pass%77ord=***",
             ),
             (
                 "host=db user=u password='hun ter2'",

@@ -95,8 +95,24 @@ fn read_file(path: &Path) -> Result<String, String> {
     }
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
-    match text {
-        "" => Err(problem("is empty; write the secret into it")),
-        text => Ok(text.to_owned()),
+    if text.is_empty() {
+        return Err(problem("is empty; write the secret into it"));
     }
+    // Whoever sees the file does not see these, and what logs in elsewhere with the same secret does not have them.
+    if text.starts_with('\u{feff}') {
+        return Err(problem(
+            "begins with a byte order mark (EF BB BF), as some editors write it; save it as UTF-8 without one",
+        ));
+    }
+    if text.ends_with(['\n', '\r']) {
+        return Err(problem(
+            "ends with more than one newline; leave one at most, as only one is taken off",
+        ));
+    }
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(problem(
+            "has a space or the like before or after the secret, which would be part of it; take it away, or choose another secret",
+        ));
+    }
+    Ok(text.to_owned())
 }

@@ -495,9 +495,6 @@ fn a_password_is_taken_as_it_is_and_never_shown() {
     assert_eq!(config.password, Some(SecretText::new(" hun@ter2 ")));
     assert!(!format!("{config:?}").contains("ter2"));
     assert_eq!(Given::default().load().unwrap().password, None);
-    let file = SecretFile::new("hunter2\n\n");
-    let config = env(&[("PASSWORD_FILE", file.name())]).load().unwrap();
-    assert_eq!(config.password, Some(SecretText::new("hunter2\n")));
 }
 
 #[test]
@@ -767,6 +764,28 @@ fn a_file_that_gives_no_secret_is_a_mistake_with_its_name() {
     ])
     .mistakes();
     assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}
+
+#[test]
+fn what_nobody_sees_in_a_file_is_no_part_of_a_secret() {
+    for (text, words) in [
+        ("\u{feff}hunter2\n", "byte order mark"),
+        (" hunter2\n", "space"),
+        ("hunter2 ", "space"),
+        ("hunter2\t\r\n", "space"),
+        ("hunter2\n\n", "more than one newline"),
+        ("hunter2\r\n\r\n", "more than one newline"),
+    ] {
+        let file = SecretFile::new(text);
+        for variable in ["PASSWORD_FILE", "HTTP_TOKEN_FILE"] {
+            assert_mistake(&[(variable, file.name())], variable, &[file.name(), words]);
+            let mistakes = env(&[(variable, file.name())]).mistakes();
+            assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
+        }
+    }
+    let file = SecretFile::new("correct horse\r\n");
+    let config = env(&[("PASSWORD_FILE", file.name())]).load().unwrap();
+    assert_eq!(config.password.unwrap().expose(), "correct horse");
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub struct Stats {
     pub cache_available: bool,
     /// Keys answered from the cache since the start.
     pub cache_hits: u64,
-    /// Keys read from a shard since the start.
+    /// Keys that the cache did not know since the start: those who wait for the same read of a shard count each.
     pub cache_misses: u64,
     /// Entries in the cache.
     pub cache_keys: u64,

@@ -101,30 +101,15 @@ fn write_process(text: &mut Exposition, metrics: &Metrics) {
 
 /// Only those commands that were called.
 fn write_commands(text: &mut Exposition, metrics: &Metrics) {
-    let errors = metrics.errors();
-    let errors_of = |command: Option<usize>| -> u64 {
-        let of_command = errors
-            .iter()
-            .filter(|(failure, _)| failure.command == command);
-        of_command.map(|(_, count)| count).sum()
-    };
-    let called: Vec<(usize, Distribution)> = (0..COMMANDS.len())
-        .map(|command| (command, metrics.calls_of(command)))
-        .filter(|(_, times)| times.count() > 0)
-        .collect();
-    let calls = called
-        .iter()
-        .map(|(command, times)| (Some(*command), times.count()));
+    let called = metrics.calls();
     let mut family = text.family(
         "respgres_commands_total",
         "RESP commands processed, by command and outcome; those that are not known as unknown",
         Kind::Counter,
     );
-    for (command, calls) in calls.chain([(None, metrics.unknown_calls())]) {
-        // Counted when it is answered, and the call a moment later.
-        let failed = errors_of(command).min(calls);
-        for (outcome, count) in [("ok", calls - failed), ("error", failed)] {
-            let name = name_of(command);
+    for calls in &called {
+        for (outcome, count) in [("ok", calls.succeeded), ("error", calls.failed)] {
+            let name = name_of(calls.command);
             let labels: Labels<'_> = &[("command", &name), ("outcome", &outcome)];
             family.sample(labels, count);
         }
@@ -134,7 +119,7 @@ fn write_commands(text: &mut Exposition, metrics: &Metrics) {
         "Errors answered to RESP clients, by command and kind, which is the error's first word",
         Kind::Counter,
     );
-    for (failure, count) in &errors {
+    for (failure, count) in &metrics.errors() {
         let command = name_of(failure.command);
         let labels: Labels<'_> = &[("command", &command), ("kind", &failure.kind)];
         family.sample(labels, count);
@@ -143,9 +128,9 @@ fn write_commands(text: &mut Exposition, metrics: &Metrics) {
         "respgres_command_duration_seconds",
         "Time from a command's being read to its reply, by command; that of a pipeline is shared out evenly",
     );
-    for (command, times) in &called {
-        let name = COMMANDS[*command].name;
-        family.histogram(&[("command", &name)], COMMAND_TIMES, times);
+    for calls in called.iter().filter(|calls| calls.command.is_some()) {
+        let name = name_of(calls.command);
+        family.histogram(&[("command", &name)], COMMAND_TIMES, &calls.times);
     }
 }
 
@@ -225,7 +210,7 @@ fn write_shards(text: &mut Exposition, metrics: &Metrics) {
     }
     let mut family = text.family(
         "respgres_shard_operations_total",
-        "Keys read and changes written, by shard, kind and outcome",
+        "Keys asked for and changes to write that went to a shard, by shard, kind and outcome; those who wait for the same read count each",
         Kind::Counter,
     );
     for (shard, kind, operations) in by_kind(metrics) {
@@ -256,7 +241,7 @@ fn write_shards(text: &mut Exposition, metrics: &Metrics) {
     );
     of_operations(
         "respgres_shard_batch_operations",
-        "Operations in a batch",
+        "Keys read by a batch, or changes written by it",
         BATCHES,
         |operations| operations.batches.read(),
     );

@@ -3,9 +3,10 @@
 //! One file an endpoint group: `data` writes and reads, `health`, `probes` for orchestrators, `stats`, `metrics`
 //! for Prometheus (in its text format, `exposition`), `page` for people who watch, `docs` for OpenAPI. `body` and `text` are the two
 //! ends of JSON: what comes in, and how bytes go out. `access` has who may come in. `serve` has the connections, with a limit for
-//! each wait. Every failure becomes an answer in `error`.
+//! each wait; `anteroom` those that are too many. Every failure becomes an answer in `error`.
 
 mod access;
+mod anteroom;
 mod body;
 mod data;
 mod docs;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +19,9 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access;
+use super::anteroom::Anteroom;
+use super::error::ApiError;
 use super::page::{Facts, Live};
 use super::patience::Patience;
 use super::{Limits, Token, router};
@@ -38,10 +44,11 @@ const READ_MAX: Duration = Duration::from_secs(30);
 /// A pause after a failed accept. Usually file descriptors have run out, and it fails at once again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// What is sent where there are too many.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
-Content-Length: 58\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-{\"detail\":\"too many connections; try again, or close one\"}";
+/// Connections beyond them that are heard for the sake of probes.
+const ANTEROOM_SIZE: usize = 64;
+
+/// What is answered there to everything else.
+const TOO_MANY: &str = "too many connections; try again, or close one";
 
 /// What is sent to who speaks HTTP to the port of HTTPS.
 const FOR_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
@@ -71,6 +78,7 @@ pub async fn serve(
         shutdown,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let anteroom = Arc::new(Anteroom::new(ANTEROOM_SIZE));
     let connections = TaskTracker::new();
     // It ends with the port.
     connections.spawn(async move { live.run().await });
@@ -87,17 +95,22 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if let Knock::Plain(stream) = knock {
-                let _ = stream.try_write(TOO_MANY);
-            }
-            continue;
-        };
         let port = Arc::clone(&port);
-        connections.spawn(async move {
-            let _place = place;
-            port.admit(knock, client).await;
-        });
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => connections.spawn(async move {
+                let _place = place;
+                port.admit(knock, client, Answers::Everything).await;
+            }),
+            Err(_) => {
+                let guest = anteroom.enter();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = port.admit(knock, client, Answers::Probes) => {}
+                        () = guest.is_sent_away() => {}
+                    }
+                })
+            }
+        };
     }
     drop(doors);
     connections.close();
@@ -112,14 +125,22 @@ struct Port {
     shutdown: CancellationToken,
 }
 
+/// What a connection may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Everything,
+    /// One of the probes, once.
+    Probes,
+}
+
 impl Port {
-    async fn admit(&self, knock: Knock, client: SocketAddr) {
+    async fn admit(&self, knock: Knock, client: SocketAddr, answers: Answers) {
         // An answer is one small write: Nagle's algorithm could only delay it.
         if let Err(error) = knock.stream().set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set on an HTTP connection");
         }
         match knock {
-            Knock::Plain(stream) => self.converse(stream, client).await,
+            Knock::Plain(stream) => self.converse(stream, client, answers).await,
             Knock::Tls(stream, tls) => {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream, FOR_PLAIN) => accepted,
@@ -129,7 +150,7 @@ impl Port {
                 match accepted {
                     Ok(stream) => {
                         metrics.tls_connections.add(1);
-                        Box::pin(self.converse(stream, client)).await;
+                        Box::pin(self.converse(stream, client, answers)).await;
                     }
                     Err(reason) => {
                         tls.note_refused(client, &reason);
@@ -147,12 +168,21 @@ impl Port {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         client: SocketAddr,
+        answers: Answers,
     ) {
         let has_asked = Notify::new();
         let router = TowerToHyperService::new(self.router.clone());
-        let answer = service_fn(|request| {
+        let answer = service_fn(|request: Request<Incoming>| {
             has_asked.notify_one();
-            router.call(request)
+            let is_heard =
+                answers == Answers::Everything || access::PUBLIC.contains(&request.uri().path());
+            let answer = is_heard.then(|| router.call(request));
+            async {
+                match answer {
+                    Some(answer) => answer.await,
+                    None => Ok(ApiError::busy(TOO_MANY).into_response()),
+                }
+            }
         });
         let is_silent = async {
             let asked = tokio::time::timeout(FIRST_HEAD_MAX, has_asked.notified()).await;
@@ -163,6 +193,7 @@ impl Port {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
+            .keep_alive(answers == Answers::Everything)
             .serve_connection(TokioIo::new(Patience::new(stream, READ_MAX)), answer);
         let mut serving = pin!(serving);
         let served = tokio::select! {
@@ -187,15 +218,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fixed_answers_have_the_length_that_they_say() {
-        for answer in [TOO_MANY, FOR_PLAIN] {
-            let text = std::str::from_utf8(answer).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(
-                head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
-                "{text}"
-            );
-            serde_json::from_str::<serde_json::Value>(body).unwrap();
-        }
+    fn the_fixed_answer_has_the_length_that_it_says() {
+        let text = std::str::from_utf8(FOR_PLAIN).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
+            "{text}"
+        );
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct StatsAnswer {
     cache_available: bool,
     /// Keys answered from the cache.
     cache_hits: u64,
-    /// Keys read from a shard.
+    /// Keys that the cache did not know: those who wait for the same read of a shard count each.
     cache_misses: u64,
     /// Keys that the cache holds.
     cache_keys: u64,

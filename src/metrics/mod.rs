@@ -49,6 +49,7 @@ macro_rules! counters {
             workers: Box<[Worker]>,
             shards: Box<[Shard]>,
             errors: Mutex<BTreeMap<Failure, u64>>,
+            succeeded: Mutex<BTreeMap<Option<usize>, u64>>,
         }
 
         impl Metrics {
@@ -65,6 +66,7 @@ macro_rules! counters {
                     workers: (0..workers.max(1)).map(|_| Worker::new(commands, hasher.clone())).collect(),
                     shards: (0..shards.max(1)).map(|_| Shard::default()).collect(),
                     errors: Mutex::default(),
+                    succeeded: Mutex::default(),
                 }
             }
 
@@ -85,7 +87,7 @@ macro_rules! counters {
 
 counters! {
     cache_hits: "Keys answered from the cache";
-    cache_misses: "Keys read from a shard";
+    cache_misses: "Keys that were asked for and that the cache did not know; those who wait for the same read of a shard count each";
     connections: "RESP connections accepted";
     connections_rejected: "RESP connections refused because of MAX_CLIENTS";
     authentication_failures: "Logins of RESP clients refused because of a wrong name or password";
@@ -226,6 +228,58 @@ impl Metrics {
     }
 }
 
+/// The calls of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    /// The place of the command in its table; `None` for all that are not there.
+    pub command: Option<usize>,
+    /// How long they took.
+    pub times: Distribution,
+    /// Calls that were answered with no error. Never less than somebody was told before.
+    pub succeeded: u64,
+    /// Calls that were answered with an error.
+    pub failed: u64,
+}
+
+impl Metrics {
+    /// The calls of all commands that were called, in the order of the table; those that are not in it last, and
+    /// without times.
+    pub fn calls(&self) -> Vec<Calls> {
+        let commands = self.worker(0).commands_known();
+        let known = (0..commands)
+            .map(|command| (Some(command), self.calls_of(command)))
+            .filter(|(_, times)| times.count() > 0);
+        let counted: Vec<_> = known
+            .map(|(command, times)| (command, times.count(), times))
+            .chain([(None, self.unknown_calls(), Distribution::default())])
+            .collect();
+        // An error is counted when it is answered, and the call a moment later. The errors are read last, so that they
+        // are too many at most; and what was told stays until the calls have caught up.
+        let errors = self.errors();
+        let mut told = self
+            .succeeded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let calls = counted.into_iter().map(|(command, calls, times)| {
+            let of_command = |(failure, _): &(&Failure, &u64)| failure.command == command;
+            let failed = errors
+                .iter()
+                .filter(of_command)
+                .map(|(_, count)| count)
+                .sum();
+            let succeeded = told.entry(command).or_default();
+            *succeeded = calls.saturating_sub(failed).max(*succeeded);
+            Calls {
+                command,
+                times,
+                succeeded: *succeeded,
+                failed,
+            }
+        });
+        calls.collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +296,27 @@ mod tests {
         let calls = metrics.calls_of(4);
         assert_eq!((calls.count(), calls.sum), (9, 18_000));
         assert_eq!(metrics.calls_of(5).count(), 0);
+    }
+
+    #[test]
+    fn successes_never_become_fewer() {
+        let metrics = Metrics::new(1, 1, 3);
+        let counts = |metrics: &Metrics| -> Vec<_> {
+            let calls = metrics.calls().into_iter();
+            calls
+                .map(|calls| (calls.command, calls.succeeded, calls.failed))
+                .collect()
+        };
+        metrics.worker(0).note_calls(1, 2, 1_000);
+        assert_eq!(counts(&metrics), [(Some(1), 2, 0), (None, 0, 0)]);
+        // The error was answered, and the call is not counted yet.
+        metrics.note_error(Some(1), "ERR no");
+        assert_eq!(counts(&metrics), [(Some(1), 2, 1), (None, 0, 0)]);
+        metrics.worker(0).note_calls(1, 1, 1_000);
+        assert_eq!(counts(&metrics), [(Some(1), 2, 1), (None, 0, 0)]);
+        metrics.worker(0).note_calls(1, 1, 1_000);
+        metrics.worker(0).unknown_calls.add_alone(1);
+        assert_eq!(counts(&metrics), [(Some(1), 3, 1), (None, 1, 0)]);
     }
 
     #[test]

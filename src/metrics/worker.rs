@@ -49,6 +49,11 @@ impl Worker {
         }
     }
 
+    /// How many commands the table has.
+    pub(super) fn commands_known(&self) -> usize {
+        self.calls.len()
+    }
+
     /// The times of a command.
     pub(super) fn calls_of(&self, command: usize) -> Distribution {
         self.calls

@@ -86,6 +86,12 @@ impl Places {
             .ok()
             .map(|_| Place(Arc::clone(&self.taken)))
     }
+
+    /// The place of somebody who was told to go, and may still have it for a moment.
+    pub(super) fn take_over(&self) -> Place {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(&self.taken))
+    }
 }
 
 impl Drop for Place {
@@ -112,7 +118,10 @@ mod tests {
             places.take().is_none(),
             "the third has the one that is left"
         );
+        let fourth = places.take_over();
         drop(third);
+        assert!(places.take().is_none(), "the fourth has it");
+        drop(fourth);
         assert!(places.take().is_some());
     }
 }

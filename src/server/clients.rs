@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ pub(super) struct Clients {
     /// Bytes of messages that may wait for each.
     waiting_max: Size,
     last_id: AtomicU64,
+    /// How many have not said who they are, and have to.
+    unknown: Arc<AtomicUsize>,
     connected: Arc<Mutex<BTreeMap<u64, Arc<Client>>>>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Client {
     is_monitor: AtomicBool,
     /// Whether it has said who it is, or need not.
     is_known: AtomicBool,
+    /// How many of all clients have not.
+    unknown: Arc<AtomicUsize>,
     is_in_transaction: AtomicBool,
     no_evict: AtomicBool,
     /// How many channels, patterns and shard channels it is subscribed to.
@@ -69,6 +73,7 @@ pub(super) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.client.set_known(true);
         self.connected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -81,6 +86,7 @@ impl Clients {
         Self {
             waiting_max,
             last_id: AtomicU64::new(0),
+            unknown: Arc::default(),
             connected: Arc::default(),
         }
     }
@@ -102,6 +108,7 @@ impl Clients {
             speaks_resp3: AtomicBool::new(false),
             is_monitor: AtomicBool::new(false),
             is_known: AtomicBool::new(true),
+            unknown: Arc::clone(&self.unknown),
             is_in_transaction: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
@@ -170,6 +177,27 @@ impl Clients {
         }
     }
 
+    /// Ends the oldest connection that has not said for so long who it is; false if there is none.
+    pub(super) fn end_one_unknown(&self, longest: Duration) -> bool {
+        if self.unknown.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let connected = self.connected.lock();
+        let connected = connected.unwrap_or_else(PoisonError::into_inner);
+        // Ids are in the order in which they came.
+        let late = connected.values().find(|client| {
+            !client.is_known()
+                && !client.mailbox.has_ended()
+                && client.connected.elapsed() > longest
+        });
+        let late = late.cloned();
+        drop(connected);
+        if let Some(client) = &late {
+            client.mailbox.end();
+        }
+        late.is_some()
+    }
+
     /// Lets clients go that said nothing for so long, unless they are in the middle of a transaction.
     pub(super) fn let_go(&self, quiet: Duration) {
         let is_quiet = |client: &Client| {
@@ -235,8 +263,16 @@ impl Client {
 
     /// Notes whose connection it is; whether it has said so.
     pub(super) fn set_user(&self, user: &Arc<User>, is_known: bool) {
-        self.is_known.store(is_known, Ordering::Relaxed);
+        self.set_known(is_known);
         self.describe(|described| described.user = Some(Arc::clone(user)));
+    }
+
+    fn set_known(&self, is_known: bool) {
+        match (self.is_known.swap(is_known, Ordering::Relaxed), is_known) {
+            (true, false) => self.unknown.fetch_add(1, Ordering::Relaxed),
+            (false, true) => self.unknown.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
     }
 
     /// Whether it has said who it is, or need not.

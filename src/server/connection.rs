@@ -206,15 +206,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         session.spans = Spans::default();
         let trace = Trace::request(last.map_or("unknown", |at| COMMANDS[at].name), count);
         let executing = dispatch::execute(server, client, session, requests, segment, &mut output);
-        let go_on = trace.within(executing).await?;
+        let executed = trace.within(executing).await;
         let took = began.elapsed();
+        // Also where the connection ends: the errors among the answers were counted.
         statistics::note(self.worker, requests, last, took);
+        let go_on = executed?;
         server.note_slow(client, requests, took, self.session.spans);
-        if server.monitors.is_anybody_there() {
-            server
-                .monitors
-                .show(client, &self.session.admission, requests);
-        }
         client.note_transaction(self.session.transaction.is_open());
         self.requests.drain(..count);
         if self.requests.is_empty() {

@@ -69,6 +69,9 @@ pub(super) async fn execute<S: AsyncWrite + Unpin>(
                 continue;
             }
         };
+        if server.monitors.is_anybody_there() {
+            server.monitors.show(client, &session.admission, words);
+        }
         let own = session.transaction.own(words);
         let words = own.as_ref().unwrap_or(words);
         let value_max = server.settings.value_max;

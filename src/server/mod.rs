@@ -51,7 +51,7 @@ use crate::tls::{Doors, Knock, Refused};
 use crate::workers::Workers;
 
 use acl_log::AclLog;
-use bounds::InForce;
+use bounds::{InForce, Place};
 use clients::{Client, Clients};
 use config::Adjustable;
 use dispatch::Request;
@@ -107,6 +107,9 @@ pub struct Settings {
 /// again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// How long who has to log in keeps a place that somebody else wants. Clients do so at once.
+const LOGIN_GRACE: Duration = Duration::from_secs(1);
+
 /// What a client is told that speaks in the clear to the port with TLS.
 const FOR_PLAIN: &[u8] = b"-ERR this port speaks TLS only\r\n";
 
@@ -159,8 +162,7 @@ impl Server {
     pub async fn run(self: Arc<Self>, doors: Doors, stopping: Stopping) {
         let connections = TaskTracker::new();
         let admit = |(knock, address): (Knock, SocketAddr)| {
-            let Some(place) = self.bounds.places.take() else {
-                self.engine.metrics().connections_rejected.add(1);
+            let Some(place) = self.place() else {
                 connections.spawn(turn_away(knock));
                 return;
             };
@@ -210,6 +212,19 @@ impl Server {
             }
         }
         self.channels.stop();
+    }
+
+    /// A place for one client more. If all are taken, one of those who have not logged in has to go: otherwise, who
+    /// can't log in could keep out those who can.
+    fn place(&self) -> Option<Place> {
+        let places = &self.bounds.places;
+        let free = places.take();
+        if free.is_some() {
+            return free;
+        }
+        self.engine.metrics().connections_rejected.add(1);
+        let has_gone = self.clients.end_one_unknown(LOGIN_GRACE);
+        has_gone.then(|| places.take_over())
     }
 
     fn each_second(&self) {

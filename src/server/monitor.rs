@@ -1,7 +1,7 @@
 //! MONITOR: every command of every client, in Redis' format.
 //! <https://redis.io/docs/latest/commands/monitor/>
 //!
-//! While nobody watches, a buffer of requests costs one look at a number.
+//! While nobody watches, a request costs one look at a number.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use super::admission::Admission;
 use super::clients::Client;
 use super::control::refusal;
-use super::dispatch::Request;
 use super::secrets::{REDACTED, secrets};
 use super::spec_of;
 
@@ -71,25 +70,24 @@ impl Monitors {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Shows them what `client` has sent.
-    pub(super) fn show(&self, client: &Client, admission: &Admission, requests: &[Request]) {
-        let mut lines = String::new();
-        for request in requests {
-            if let Request::Words(words) = request
-                && is_shown(words)
-                && refusal(client, words).is_none()
-                && !admission.forbids(words)
-            {
-                write_line(&mut lines, client.address(), words);
-            }
+    /// Shows them a request of `client`, before it is executed: what comes later may change what it may do, and as
+    /// whom.
+    #[cold]
+    pub(super) fn show(&self, client: &Client, admission: &Admission, words: &[Bytes]) {
+        if !is_shown(words) || refusal(client, words).is_some() || admission.forbids(words) {
+            return;
         }
-        if !lines.is_empty() {
-            self.change(|list| {
-                for monitor in list.iter() {
-                    monitor.mailbox.post(lines.as_bytes());
+        let mut line = String::new();
+        write_line(&mut line, client.address(), words);
+        // It ends the watching of its own client, which gets nothing more before the reply.
+        let is_reset = words[0].eq_ignore_ascii_case(b"reset");
+        self.change(|list| {
+            for monitor in list.iter() {
+                if !(is_reset && monitor.id == client.id) {
+                    monitor.mailbox.post(line.as_bytes());
                 }
-            });
-        }
+            }
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
@@ -9,6 +10,21 @@ use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::{Decode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+
+/// What is wrong with a certificate of version 1, and what to do. `openssl x509 -req` makes them where nothing else is
+/// asked for, also those of PostgreSQL's own documentation.
+pub(super) const VERSION_1: &str = "is an X.509 certificate of version 1, which is not taken; issue one of version 3, \
+     with the names of the host: openssl x509 -req … -extfile FILE, where FILE has the line subjectAltName=DNS:HOST";
+
+/// Whether rustls says that a certificate is of version 1.
+pub(super) fn is_version_1(error: &rustls::Error) -> bool {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(cause)) => {
+            cause.to_string().contains("UnsupportedCertVersion")
+        }
+        _ => false,
+    }
+}
 
 /// When a certificate holds, in time since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::certificate::{Standing, Validity};
+use super::certificate::{Standing, VERSION_1, Validity, is_version_1};
 use super::files::{self, TlsError};
 use super::provider;
 
@@ -428,6 +428,7 @@ pub(super) fn unfit(certificate: &Path, key: &Path, error: &rustls::Error) -> Tl
                 certificate.display()
             ),
         ),
+        error if is_version_1(error) => TlsError::new(certificate, VERSION_1),
         other => TlsError::new(
             certificate,
             format!("can't be used with the key in {}: {other}", key.display()),

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::certificate::{Validity, common_name_that_counts};
+use super::certificate::{VERSION_1, Validity, common_name_that_counts, is_version_1};
 
 /// What has to be right about a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,13 @@ impl ServerCertVerifier for Verifier {
         if self.verification == Verification::Nothing {
             return Ok(ServerCertVerified::assertion());
         }
-        let parsed = ParsedCertificate::try_from(end_entity)?;
+        let parsed =
+            ParsedCertificate::try_from(end_entity).map_err(|error| {
+                match is_version_1(&error) {
+                    true => Error::General(format!("the certificate of the server {VERSION_1}")),
+                    false => error,
+                }
+            })?;
         self.verify_chain(end_entity, &parsed, intermediates, now)?;
         match self.verification {
             Verification::Nothing | Verification::Chain => {}
@@ -150,7 +156,42 @@ fn is_name_of(common_name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rustls::pki_types::pem::PemObject;
+
     use super::*;
+
+    /// As `openssl x509 -req` makes it.
+    const OF_VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBJTCBywIUYgSKcctpguWjdX2VNbjWwL8kDHUwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNzAwNTgzNloYDzIxMjYxMTAzMDA1ODM2
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASXk8GZBZAbmJnTTm/IBCOYJ3RhHP1kFj6/dtjegBuY9bU7DkUSEVSrmsWcE74V
+DzTHYBsqfsk2PYEy03+rnhdoMAoGCCqGSM49BAMCA0kAMEYCIQD8lGw3EOCd7/NO
+lk4Rupg8Wg3FXy9eS8FazPw73jzgiAIhAMdpl1WORapARwvntKh4rVm/1Df9G8MO
+StB9kEl5PKSF
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn what_to_do_about_certificates_of_version_1_is_told() {
+        let certificate = CertificateDer::from_pem_slice(OF_VERSION_1.as_bytes()).unwrap();
+        let verifier = Verifier::new(Verification::Chain, RootCertStore::empty(), Vec::new());
+        let name = ServerName::try_from("localhost").unwrap();
+        let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        let error = verified.unwrap_err().to_string();
+        for words in ["of the server", "version 1", "subjectAltName="] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        let error = ParsedCertificate::try_from(&certificate).err().unwrap();
+        let own = super::super::server::unfit(Path::new("own.pem"), Path::new("key.pem"), &error);
+        let own = own.to_string();
+        assert!(
+            own.starts_with("own.pem: is an X.509 certificate of version 1"),
+            "{own}"
+        );
+    }
 
     #[test]
     fn common_names_are_compared_as_libpq_does() {

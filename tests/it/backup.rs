@@ -1,6 +1,7 @@
 //! A backup of all shards as of one instant, taken while they are used; and what is restored from it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,6 +13,8 @@ use crate::harness::{
 
 const ACCOUNTS: usize = 3;
 const START: i64 = 1000;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
 
 /// Moves amounts between accounts on different shards until `stop`, and says how often.
 fn transfer(addr: &str, accounts: &[String], seed: usize, stop: &AtomicBool, done: &AtomicU64) {
@@ -41,8 +44,7 @@ fn backup(it: &Deployment, directory: &Scratch) -> Command {
 }
 
 fn backup_of(it: &Deployment) -> Command {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/backup/backup.sh");
-    let mut command = Command::new(script);
+    let mut command = Command::new(SCRIPT);
     for (number, url) in it.urls().iter().enumerate() {
         command.env(format!("SHARD_{number}_URL"), url);
     }
@@ -197,4 +199,82 @@ fn dumps_are_for_their_owner_alone_and_a_password_is_taken_as_it_is() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
+}
+
+#[test]
+fn no_password_is_in_arguments_and_urls_may_be_in_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = Scratch::new("dump");
+    let bin = directory.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let file = directory.join("url");
+    let fake = "#!/bin/sh\nprintf '%s|%s\\n' \"$PGPASSWORD\" \"$*\" >>\"$SEEN\"\nexit 1\n";
+    std::fs::write(bin.join("psql"), fake).unwrap();
+    std::fs::set_permissions(bin.join("psql"), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    // A file for each run: what was begun by the one before may still write.
+    let run = |name: &str, value: &str, seen: &Path| {
+        let mut script = Command::new(SCRIPT);
+        script
+            .arg(directory.join("out"))
+            .env("PATH", &path)
+            .env("SEEN", seen)
+            .env(name, value);
+        script.output().unwrap()
+    };
+    let urls = [
+        (
+            "postgresql://u@h/db?password=hunter%262&sslmode=disable",
+            "hunter&2",
+            "--dbname=postgresql://u@h/db?sslmode=disable",
+        ),
+        (
+            "postgresql://u:other@h/db?sslmode=disable&p%61ssword=hunter2",
+            "hunter2",
+            "--dbname=postgresql://u@h/db?sslmode=disable",
+        ),
+        (
+            "postgresql://h/db?password=hunter2",
+            "hunter2",
+            "--dbname=postgresql://h/db",
+        ),
+        (
+            "postgresql://h:5432/db?password=hunter@2",
+            "hunter@2",
+            "--dbname=postgresql://h:5432/db",
+        ),
+        (
+            "postgresql://u:12hunter/2@h:5432/db",
+            "12hunter/2",
+            "--dbname=postgresql://u@h:5432/db",
+        ),
+    ];
+    for (number, (url, password, shown)) in urls.into_iter().enumerate() {
+        std::fs::write(&file, format!("{url}\n")).unwrap();
+        for (name, value) in [
+            ("SHARD_0_URL", url),
+            ("SHARD_0_URL_FILE", file.to_str().unwrap()),
+        ] {
+            let seen = directory.join(&format!("seen_{number}_{name}"));
+            assert!(!run(name, value, &seen).status.success());
+            let line = eventually("psql was begun", || {
+                let text = std::fs::read_to_string(&seen).ok()?;
+                text.split_once('\n').map(|(line, _)| line.to_owned())
+            });
+            let (given, args) = line.split_once('|').unwrap();
+            assert_eq!(given, password, "{url}");
+            assert!(args.ends_with(shown), "{url}: {args}");
+        }
+    }
+    let missing = run(
+        "SHARD_0_URL_FILE",
+        "/nonexistent/url",
+        &directory.join("seen"),
+    );
+    let errors = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        errors.contains("SHARD_0_URL_FILE: /nonexistent/url can't be read"),
+        "{errors}"
+    );
 }

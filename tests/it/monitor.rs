@@ -8,6 +8,7 @@ with_reference!(
     a_monitor_sees_every_command,
     a_monitor_may_not_touch_data,
     reset_ends_it,
+    what_comes_later_in_a_write_hides_nothing,
 );
 
 /// The line without its time and addresses.
@@ -80,6 +81,37 @@ fn reset_ends_it(setup: Setup) {
     conn.run("PING");
     assert_eq!(monitor.run("GET a"), "$-1");
     assert_eq!(monitor.run("ECHO x"), "\"x\"", "nothing came in between");
+}
+
+fn what_comes_later_in_a_write_hides_nothing(setup: Setup) {
+    let it = setup.start();
+    let mut monitor = it.conn();
+    monitor.run("MONITOR");
+    // Who watches, or hears channels, may not write; but did so before.
+    for after in ["MONITOR", "SUBSCRIBE channel"] {
+        let mut conn = it.conn();
+        conn.send(format!("SET key {after:?}\r\n{after}\r\n").as_bytes());
+        assert_eq!(conn.read(), "+OK");
+        conn.read();
+        let set = line(&mut monitor);
+        assert!(set.starts_with(r#""SET" "key""#), "{after}: {set}");
+        if after == "SUBSCRIBE channel" {
+            assert_eq!(line(&mut monitor), r#""SUBSCRIBE" "channel""#);
+        } else {
+            conn.run("PING");
+            assert_eq!(line(&mut monitor), r#""PING""#);
+        }
+    }
+    // What comes after the end is not done, and not shown.
+    it.conn().send(b"QUIT\r\nSET key gone\r\n");
+    let mut conn = it.conn();
+    conn.run("ECHO end");
+    loop {
+        match line(&mut monitor).as_str() {
+            r#""QUIT""# => {}
+            other => break assert_eq!(other, r#""ECHO" "end""#),
+        }
+    }
 }
 
 /// What Redis does otherwise.

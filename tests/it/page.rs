@@ -306,6 +306,53 @@ const LOW_CONTRAST: &str = r"(() => {
     return found;
 })()";
 
+/// Tiles in which the two texts overlap or the figure is cut, when they are as long as they get.
+const OVERLAPS: &str = "(() => {
+    const found = [];
+    for (const tile of document.querySelectorAll('.tile')) {
+        const [figure, note] = [tile.querySelector('strong'), tile.querySelector('.quiet')];
+        figure.textContent = '999,999/s';
+        note.textContent = '123,456/s misses';
+        const [one, other] = [figure, note].map((it) => it.getBoundingClientRect());
+        const range = document.createRange();
+        range.selectNodeContents(figure);
+        const end = range.getBoundingClientRect().right;
+        const inside = tile.getBoundingClientRect().right;
+        if (end > other.left + 0.5 && one.bottom > other.top && other.bottom > one.top) found.push(`overlap in ${tile.textContent}`);
+        if (end > inside || other.right > inside) found.push(`${tile.textContent} is cut`);
+    }
+    return found;
+})()";
+
+#[test]
+fn many_shards_have_small_cards_and_texts_of_tiles_do_not_overlap() {
+    let it = Setup::embedded().shards(13).start();
+    let browser = watch(&url_of(&it));
+    browser.until("document.querySelectorAll('.card').length === 13");
+    for width in [1280, 1366, 1920, 360] {
+        browser.look(width, 900, "light");
+        browser.until(&format!("innerWidth === {width}"));
+        let overlaps = browser.eval(OVERLAPS);
+        assert_eq!(overlaps, Value::Array(Vec::new()), "{width}");
+        let wide = browser.eval("document.documentElement.scrollWidth");
+        assert!(wide.as_u64() <= Some(u64::from(width)), "{wide} of {width}");
+    }
+    browser.look(1280, 900, "light");
+    let tall = browser.eval("document.getElementById('shards').offsetHeight");
+    assert!(tall.as_u64() < Some(450), "{tall}");
+    let terms = browser.eval(
+        "[...document.querySelectorAll('.card:first-child dt')].filter((it) => it.offsetParent).map((it) => it.textContent).join()",
+    );
+    assert_eq!(terms, "Reads,Writes,Failed");
+    let few = Setup::embedded().shards(12).start();
+    browser.open(&url_of(&few));
+    browser.until("document.querySelectorAll('.card').length === 12");
+    let terms = browser.eval(
+        "[...document.querySelectorAll('.card:first-child dt')].filter((it) => it.offsetParent).length",
+    );
+    assert_eq!(terms, 8);
+}
+
 #[test]
 fn it_can_be_read_on_a_phone_and_a_wide_screen_in_light_and_dark() {
     let it = Setup::postgres().start();

@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Deployment, Setup, eventually};
+use crate::harness::{Deployment, ProxyBuilder, Scratch, Setup, args, eventually};
 
 /// Writes `.env` where the proxy looks for it, and has it read again.
 pub fn reload(it: &mut Deployment, settings: &str, until_logged: &str) {
@@ -145,4 +145,35 @@ fn the_readme_lists_what_may_change() {
     for name in respgres::config::RELOADABLE {
         assert!(paragraph.contains(&format!("`{name}`")), "{name}");
     }
+}
+
+#[test]
+fn the_file_of_env_file_wins_over_the_environment_and_is_read_again() {
+    let dir = Scratch::new("env-file");
+    let file = dir.join("settings");
+    // Nothing is put in values.
+    fs::write(&file, "CACHE_TTL=60\nPASSWORD='${HOME} $x'\n").unwrap();
+    let mut proxy = ProxyBuilder::new(dir.path())
+        .env("CACHE_TTL", "100")
+        .env("MAX_CLIENTS", "50")
+        .flag("--env-file")
+        .flag(file.to_str().unwrap())
+        .start();
+    let mut conn = proxy.conn();
+    assert_eq!(conn.cmd(&args!["AUTH", "${HOME} $x"]), "+OK");
+    fs::write(&file, "CACHE_TTL=70\nMAX_CLIENTS=60\nPASSWORD=new\n").unwrap();
+    let mut reloaded = |until_logged: &str| {
+        proxy.signal(Signal::SIGHUP);
+        eventually("it was read again", || {
+            proxy.log().contains(until_logged).then_some(())
+        });
+    };
+    reloaded("SIGHUP: changed CACHE_TTL, MAX_CLIENTS, PASSWORD");
+    // What is no more there is as in the environment.
+    fs::write(&file, "PASSWORD=new\n").unwrap();
+    reloaded("SIGHUP: changed CACHE_TTL, MAX_CLIENTS\n");
+    fs::write(&file, "PASSWORD='hunter2\n").unwrap();
+    reloaded("SIGHUP: nothing was changed");
+    assert!(!proxy.log().contains("hunter2"));
+    assert_eq!(proxy.conn().run("AUTH new"), "+OK");
 }

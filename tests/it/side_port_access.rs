@@ -180,3 +180,41 @@ fn who_has_not_asked_yet_holds_a_place_for_less_long() {
     known.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("HTTP/1.1 200"), "{rest}");
 }
+
+#[test]
+fn probes_are_answered_when_all_connections_are_taken() {
+    let it = Setup::embedded().start();
+    let addr = &it.http().addr().to_owned();
+    let open = |sent: &str| {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        BufReader::new(stream)
+    };
+    // Who has asked once has half a minute for the next request.
+    let taken: Vec<_> = (0..2048)
+        .map(|_| {
+            let mut stream = open("GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            until(&mut stream, "HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let http = it.http();
+    let detail = http.get("/stats").expect_detail(503);
+    assert!(detail.contains("too many connections"), "{detail}");
+    http.get("/live").expect(200);
+    // Nor do those help that take the places of what is too many, and say nothing.
+    let silent: Vec<_> = (0..200).map(|_| open("")).collect();
+    http.get("/live").expect(200);
+    http.get("/ready").expect(200);
+    for mut one in silent {
+        let mut rest = Vec::new();
+        // It may have been reset.
+        let _ = one.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    drop(taken);
+    eventually("there is room again", || {
+        (http.get("/stats").status == 200).then_some(())
+    });
+}

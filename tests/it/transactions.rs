@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use crate::harness::{Conn, Reply, Setup, args, encode, key_on, with_reference};
+use crate::harness::{Conn, Reply, Setup, args, encode, eventually, key_on, with_reference};
 
 with_reference!(
     what_is_queued_is_done_at_exec_and_not_before,
@@ -214,10 +214,19 @@ fn exec_does_nothing_once_a_watched_key_was_written_by_anyone(setup: Setup) {
 
 fn a_watched_key_that_expires_counts_as_written(setup: Setup) {
     let it = setup.start();
-    let mut conn = it.conn();
-    conn.run("SET key 1 PX 30");
-    conn.run("WATCH key");
-    std::thread::sleep(std::time::Duration::from_millis(60));
+    let (mut conn, mut other) = (it.conn(), it.conn());
+    // On a busy machine the key may be gone before it is watched.
+    let mut is_watched = |millis: u64| {
+        conn.run("UNWATCH");
+        conn.run(&format!("SET key 1 PX {millis}"));
+        conn.run("WATCH key");
+        conn.run("EXISTS key") == ":1"
+    };
+    let mut lifetimes = (0..10).map(|doublings| 50 << doublings);
+    assert!(lifetimes.any(&mut is_watched));
+    eventually("it has expired", || {
+        (other.run("EXISTS key") == ":0").then_some(())
+    });
     conn.run("MULTI");
     conn.run("SET key 2");
     assert_eq!(conn.run("EXEC"), "*-1");

@@ -58,6 +58,9 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         }
         check::NAME => {
             let config = configuration(matches)?;
+            if check::asks_ready(matches) {
+                return on_runtime(check::ask_ready(&config)).map(|()| ExitCode::SUCCESS);
+            }
             on_runtime(check::check(&config, variable("NO_COLOR")))
         }
         shard::NAME => shard::run(&configuration(matches)?, matches).map(|()| ExitCode::SUCCESS),

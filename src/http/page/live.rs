@@ -172,6 +172,7 @@ impl Live {
             source: match setting.source {
                 Source::Flag => "flag",
                 Source::Environment => "environment",
+                Source::EnvFile => "--env-file",
                 Source::DotEnv => ".env",
                 Source::File => "file",
                 Source::Default => "default",

@@ -111,6 +111,7 @@ function updateShard(card, { shard, count, up }) {
   say(parts.state, word);
   say(parts.what, place(shard.what));
   parts.what.title = shard.what;
+  parts.state.title = shard.what;
   parts.reason.hidden = shard.up;
   say(parts.reason, shard.up ? "" : `${shard.reason}${shard.breaker_open ? ". Its keys are refused at once until it answers again." : ""}`);
   fill(parts.load, [shard.share ?? 0]);
@@ -134,6 +135,8 @@ function updateShard(card, { shard, count, up }) {
 
 // So many cards; of more shards those that matter most.
 const CARDS_MAX = 48;
+// Of more than so many, each shows what tells them apart: the rest is in /metrics.
+const WHOLE_CARDS_MAX = 12;
 
 function showShards({ shards }) {
   const count = shards.length;
@@ -145,6 +148,7 @@ function showShards({ shards }) {
   const shown = count <= CARDS_MAX ? all : [...all].sort((one, other) => weight(other) - weight(one)).slice(0, CARDS_MAX).sort((one, other) => one.number - other.number);
   const rest = count > shown.length ? ` · the ${shown.length} that are down or busiest are shown` : "";
   say($("shards-sum"), `${up} of ${count} up · ${format.count(rows)} rows${rest}`);
+  mark($("shards"), "compact", String(count > WHOLE_CARDS_MAX));
   keyed($("shards"), shown, ({ name }) => name, makeShard, updateShard);
 }
 

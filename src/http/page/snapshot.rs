@@ -30,7 +30,7 @@ pub(in crate::http) struct Point {
     writes: f64,
     /// Errors answered, a second.
     errors: f64,
-    /// The part of the keys read that the cache answered, from 0 to 1; null if none was read.
+    /// The part of the keys asked for that the cache answered, from 0 to 1; null if none was asked for.
     hit_rate: Option<f64>,
     /// Percentiles of the time that a reading command took.
     read: Option<Percentiles>,
@@ -122,7 +122,7 @@ struct CacheNow {
     bytes: Option<u64>,
     /// Keys that it answered, a second.
     hits: f64,
-    /// Keys read from shards, a second.
+    /// Keys that it did not know, a second: those who wait for the same read of a shard count each.
     misses: f64,
     /// Changes of the view of it since the start.
     view_changes: u64,

@@ -6,6 +6,7 @@ use crate::harness::{Conn, Setup, args, both_backends, encode, eventually};
 
 both_backends!(
     one_client_more_than_allowed_is_turned_away,
+    who_does_not_log_in_makes_room_for_others,
     clients_that_send_nothing_are_disconnected,
     a_request_over_the_limit_is_refused,
     a_transaction_over_the_limit_is_refused,
@@ -27,6 +28,31 @@ fn one_client_more_than_allowed_is_turned_away(setup: Setup) {
         conn.try_send(b"PING\r\n").ok()?;
         (conn.try_read().ok()? == "+PONG").then_some(())
     });
+}
+
+fn who_does_not_log_in_makes_room_for_others(setup: Setup) {
+    let it = setup.password("sesame").env("MAX_CLIENTS", "3").start();
+    let mut known = it.conn_of("default", "sesame");
+    let mut silent = it.conn();
+    let mut refused = it.conn();
+    assert!(refused.run("PING").is_error());
+    // They have a moment for their login before they have to go.
+    let log_in = || {
+        eventually("somebody has made room", || {
+            let mut conn = Conn::try_open(&it.resp_addr())?;
+            conn.try_send(b"AUTH sesame\r\n").ok()?;
+            (conn.try_read().ok()? == "+OK").then_some(conn)
+        })
+    };
+    let mut second = log_in();
+    silent.expect_closed();
+    let mut third = log_in();
+    refused.expect_closed();
+    let mut fourth = it.conn();
+    assert_eq!(fourth.read(), "-ERR max number of clients reached");
+    for conn in [&mut known, &mut second, &mut third] {
+        assert_eq!(conn.run("PING"), "+PONG");
+    }
 }
 
 fn clients_that_send_nothing_are_disconnected(setup: Setup) {

@@ -20,7 +20,8 @@ mod of_its_own {
     use super::*;
     both_backends!(
         every_right_is_that_of_redis,
-        monitors_do_not_see_what_is_refused
+        monitors_do_not_see_what_is_refused,
+        monitors_see_what_was_allowed_when_it_was_done,
     );
 }
 
@@ -465,6 +466,32 @@ fn every_right_is_that_of_redis(setup: Setup) {
         }
     }
     assert!(compared > 5000, "{compared}");
+}
+
+fn monitors_see_what_was_allowed_when_it_was_done(setup: Setup) {
+    let it = setup.users(USERS).start();
+    let mut monitor = it.conn_of("admin", "admin");
+    monitor.run("MONITOR");
+    let mut conn = it.conn_of("admin", "admin");
+    // It ends as a user who may not do what it did, and did not begin as one who may do what it was refused.
+    conn.send(
+        b"SET other 7\r\nAUTH app app\r\nGET other\r\nGET app:1\r\nAUTH admin admin\r\nGET x\r\n",
+    );
+    for reply in ["+OK", "+OK", NO_KEY, "$-1", "+OK", "$-1"] {
+        assert_eq!(conn.read(), reply);
+    }
+    let auth = r#""AUTH" "(redacted)" "(redacted)""#;
+    for shown in [
+        auth,
+        r#""SET" "other" "7""#,
+        auth,
+        r#""GET" "app:1""#,
+        auth,
+        r#""GET" "x""#,
+    ] {
+        let line = monitor.read().to_string();
+        assert!(line.contains(&format!("] {shown}")), "{shown}: {line}");
+    }
 }
 
 fn monitors_do_not_see_what_is_refused(setup: Setup) {

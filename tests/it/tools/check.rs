@@ -4,7 +4,8 @@ use std::net::TcpListener;
 
 use super::transfer::tool;
 use crate::harness::{
-    PostgresServer, Proxy, ProxyBuilder, RedisServer, Scratch, Shards, blank_databases, pg,
+    Authority, PostgresServer, Proxy, ProxyBuilder, RedisServer, Scratch, Shards, Wish,
+    blank_databases, pg,
 };
 use crate::pooler::Pooler;
 
@@ -378,4 +379,59 @@ fn a_redis_that_does_not_fit_is_told() {
     check(&builder, 0).has("warning", &["REDIS_URL", "noeviction", "allkeys-lru"]);
     redis.follow(&master);
     check(&builder, 1).only_this_is_wrong(&["REDIS_URL", "replica", "master of Redis 7"]);
+}
+
+#[test]
+fn whether_a_proxy_is_ready_is_asked_on_the_port_that_it_has() {
+    let dir = Scratch::new("ready");
+    let authority = Authority::new("authority");
+    let issued = authority.issue(Wish::names(&["proxy.example"]));
+    let (certificate, key) = issued.files(dir.path(), "proxy");
+    // Asked, it is as the health check of a container is: with the same variables.
+    let asked = |proxy: &Proxy, builder: &ProxyBuilder, variable: &str, address: String| {
+        let port = address.rsplit(':').next().unwrap();
+        let ask = builder
+            .clone()
+            .env(variable, format!("0.0.0.0:{port}"))
+            .env("HTTP_TOKEN", "sesame");
+        let exit = ask.clone().flag("check").flag("--ready").run();
+        assert_eq!(
+            (exit.code, exit.output.as_str()),
+            (0, ""),
+            "{}",
+            proxy.log()
+        );
+        ask
+    };
+    let plain = ProxyBuilder::new(dir.path()).env("HTTP_TOKEN", "sesame");
+    let mut proxy = plain.clone().start();
+    let ask = asked(&proxy, &plain, "HTTP_ADDR", proxy.http().addr().to_owned());
+    proxy.terminate();
+    proxy.wait_exit();
+    let exit = ask.flag("check").flag("--ready").run();
+    assert_eq!(exit.code, 1);
+    assert!(exit.output.contains("does not answer"), "{}", exit.output);
+    let secured = ProxyBuilder::new(dir.path())
+        .env("HTTP_TOKEN", "sesame")
+        .env("HTTP_ADDR", "off")
+        .env("HTTP_TLS_ADDR", "127.0.0.1:0")
+        .env("TLS_CERT_FILE", certificate)
+        .env("TLS_KEY_FILE", key);
+    let proxy = secured.clone().start();
+    asked(&proxy, &secured, "HTTP_TLS_ADDR", proxy.http_tls_addr());
+    drop(proxy);
+    let unreached =
+        ProxyBuilder::new(dir.path()).shard_urls(&["postgresql://nobody@127.0.0.1:1/nothing"]);
+    let proxy = unreached.clone().start();
+    let exit = unreached
+        .env("HTTP_ADDR", proxy.http().addr())
+        .flag("check")
+        .flag("--ready")
+        .run();
+    assert_eq!(exit.code, 1);
+    assert!(
+        exit.output.contains("no shard was reached yet"),
+        "{}",
+        exit.output
+    );
 }

@@ -3,21 +3,24 @@
 mod cache;
 mod directory;
 mod entrance;
+mod ready;
 mod report;
 mod shards;
 
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use respgres::config::{CacheTarget, Config, with_flags};
 use respgres::tls::ServerTls;
 use respgres::workers::Workers;
 
 use crate::failure::Failure;
 use crate::serve;
+pub use ready::ask as ask_ready;
 use report::Report;
 
 pub const NAME: &str = "check";
+const READY: &str = "ready";
 
 const ABOUT: &str = "\
 Connect to everything, and tell what is right and what is wrong
@@ -30,7 +33,16 @@ Exit code: 0 if nothing is wrong, whatever is warned of; 1 if something is; 2 if
 /// `respgres check`, with the flags of `serve`.
 pub fn command() -> Command {
     let (first, _) = ABOUT.split_once('\n').unwrap_or((ABOUT, ""));
-    with_flags(Command::new(NAME).about(first).long_about(ABOUT))
+    let ready = Arg::new(READY)
+        .long(READY)
+        .action(ArgAction::SetTrue)
+        .help("Only ask the proxy of this configuration, which runs here, whether it is ready (/ready): ends with 0 if it is");
+    with_flags(Command::new(NAME).about(first).long_about(ABOUT).arg(ready))
+}
+
+/// Whether only that is asked.
+pub fn asks_ready(matches: &ArgMatches) -> bool {
+    matches.get_flag(READY)
 }
 
 /// Checks. `no_color` is the variable of that name.
