@@ -5,6 +5,9 @@
 //! does), and a latency counts from the moment at which the request was due. So a server that stalls is charged for
 //! all that became due meanwhile, not only for the one request that was under way (no coordinated omission).
 //!
+//! With `--may-be-refused`, `-BUSY` is counted by itself, and what is counted is the replies within the time; where more is
+//! due than can be sent, a latency counts from being sent.
+//!
 //! It prints one line of JSON. An error reply, or a reply of a kind that does not fit, ends it with a message and 1.
 
 mod arguments;

@@ -99,6 +99,7 @@ def measure(bench, kind, databases):
                 after=after / before,
                 served=answer["rate"],
                 part=answer["rate"] / peak,
+                asked=answered / seconds / peak,
                 refused=answer["refused"] / max(1, answered),
                 p50_ms=answer["served_us"]["p50"] / 1e3,
                 p99_ms=answer["served_us"]["p99"] / 1e3,
@@ -151,18 +152,21 @@ def report(samples, settings, described):
         "",
         *(f"- {line}" for line in described),
         "",
-        f"Clients offer {TIMES} times the peak, on so many connections, each with {depth} requests under way, over"
-        f" {SHARDS} shards and a Redis; medians of {settings.rounds} rounds, with the range. One half of the processors is"
-        " for the servers and one for the clients. The time is that of what was served, from being sent to its reply.",
+        f"Requests for {TIMES} times the peak are due, on so many connections, over {SHARDS} shards and a Redis; medians of"
+        f" {settings.rounds} rounds, with the range. A connection sends {depth} together, and the next {depth} when the last"
+        " one was answered: so many can't be served in time, and what a client has due beyond that waits in it. Answered"
+        " is what was served or refused. One half of the processors is for the servers and one for the clients. The time"
+        " is that of what was served, from being sent to its reply.",
         "",
-        "| | connections | peak a second | and afterwards, of before | served a second, of the peak | refused |"
-        " p50 ms | p99 ms | longest ms | memory MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| | connections | peak a second | and afterwards, of before | served a second, of the peak | answered, of the peak |"
+        " refused, of that | p50 ms | p99 ms | longest ms | memory MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for kind in settings.rows:
         for overload in OVERLOADS:
             at = lambda figure, of=prefix(kind, overload): samples.spread(f"{of}/{figure}")
-            figures = [at("peak").text(0), at("after").text(2), at("part").text(2), at("refused").text(2)]
+            figures = [at("peak").text(0), at("after").text(2), at("part").text(2)]
+            figures += [at("asked").text(2), at("refused").text(2)]
             figures += [at(name).text(0) for name in ("p50_ms", "p99_ms", "max_ms", "memory_mib")]
             lines.append(f"| {KINDS[kind]} | {overload['connections']} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"

@@ -1,5 +1,5 @@
-//! The file of `--env-file`: variables as `docker run --env-file` and systemd's `EnvironmentFile=` take them, with nothing
-//! put in their values.
+//! The file of `--env-file`: variables much as `docker run --env-file` and systemd's `EnvironmentFile=` take them, with nothing
+//! put in their values. Docker keeps quotes, and systemd drops a `\` outside of them and joins lines by it.
 //!
 //! ```text
 //! # a comment

@@ -2,7 +2,7 @@
 //!
 //! A queue that is only full for a moment, or stands still for a moment, is nothing bad: everybody in it is
 //! served. One that is *never short* makes everybody wait and serves nobody more. So, as CoDel does
-//! (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012), the time spent in the queue tells
+//! (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012), the time that the first of a batch has waited tells
 //! whether a lane is overloaded: each batch of a whole second, and some at least, was full and late.
 //!
 //! What to do then is not CoDel's, whose senders slow down when something is dropped; clients send again at once.
@@ -10,7 +10,8 @@
 //! next one. Refusing at once whoever finds the queue too long would take more work than is left for the others: a refusal
 //! costs a third of what it refuses, and who is told sends the next request. So the queue is cut to the length that is
 //! served in a part of the bound, and who comes then waits for room in it, each connection with one item, which
-//! slows it down to what can be done. Refused is who found no room for the rest of the bound.
+//! slows it down to what can be done. Refused is who found no room for the rest of the bound, and what the queue has too
+//! much of when it is cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,9 @@ const BATCHES_MIN: u32 = 8;
 /// The queue has one part in so many of the time that an item may wait. The rest is for waiting in front of it, where
 /// an item is nothing but bytes.
 const QUEUE_PART: u32 = 4;
+
+/// A queue that may be longer than any lane's need not be bounded.
+const LENGTH_MAX: usize = 1 << 16;
 
 /// How long an item waits for room in a full queue that is not overloaded, but stands still perhaps.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -60,13 +64,22 @@ impl Gate {
             .store(length.unwrap_or(Self::OPEN), Ordering::Relaxed);
     }
 
-    /// How long somebody who was there at `since`, and finds no room now, waits for it.
+    /// How much longer somebody who was there at `since`, and finds no room, waits for it.
     pub(super) fn patience(&self, since: Instant, now: Instant) -> Duration {
-        if self.length().is_none() {
-            return ROOM_WAIT_MAX;
-        }
-        let waited = now.saturating_duration_since(since);
-        (self.wait_max.get() - self.queue_wait_max()).saturating_sub(waited)
+        let in_all = match self.length() {
+            None => ROOM_WAIT_MAX,
+            Some(_) => {
+                let wait_max = self.wait_max.get();
+                wait_max - wait_max / QUEUE_PART
+            }
+        };
+        in_all.saturating_sub(now.saturating_duration_since(since))
+    }
+
+    /// Lets in twice as many: all at once would be as many again as there is room for in the queue itself.
+    fn widen(&self) {
+        let wider = self.length().and_then(|length| length.checked_mul(2));
+        self.set_length(wider.filter(|length| *length < LENGTH_MAX));
     }
 
     fn queue_wait_max(&self) -> Duration {
@@ -111,7 +124,7 @@ impl Admission {
         let wait_max = self.gate.queue_wait_max();
         if !is_full || oldest <= wait_max / 2 {
             self.late = None;
-            self.gate.set_length(None);
+            self.gate.widen();
             return;
         }
         let Some(late) = &mut self.late else {
@@ -187,8 +200,12 @@ mod tests {
             now += 2 * STEP;
         }
         assert_eq!(admission.gate.length(), Some(1250));
-        // A queue that is short, or empty, ends it.
+        // A queue that is short, or empty, ends it step by step.
         admission.depart(now, BOUND / 2, 100, true);
+        assert_eq!(admission.gate.length(), Some(2500));
+        for _ in 0..5 {
+            admission.depart(now, LATE, 10, false);
+        }
         assert_eq!(admission.gate.length(), None);
     }
 
@@ -202,13 +219,17 @@ mod tests {
         assert_eq!(admission.gate.length(), Some(1024));
         // One that takes long for batches that are not full is slow, not overloaded.
         admission.depart(now, Duration::from_secs(9), 12, false);
-        assert_eq!(admission.gate.length(), None);
+        assert_eq!(admission.gate.length(), Some(2048));
     }
 
     #[test]
     fn who_finds_no_room_waits_for_the_rest_of_the_bound() {
         let (mut admission, mut now) = (admission(), Instant::now());
         assert_eq!(admission.gate.patience(now, now), ROOM_WAIT_MAX);
+        assert_eq!(
+            admission.gate.patience(now, now + LATE),
+            ROOM_WAIT_MAX - LATE
+        );
         depart(&mut admission, &mut now, LATE, 51);
         let patience = 3 * BOUND;
         assert_eq!(admission.gate.patience(now, now), patience);

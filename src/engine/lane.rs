@@ -13,6 +13,7 @@
 //! queue full waits for room; when more comes than can be done, there is less ([`admission`](super::admission)).
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ pub(super) trait Item: Send + 'static {
     /// How much it adds to a batch: operations, and bytes.
     fn weight(&self) -> Weight;
 
-    /// When it was put into the lane.
+    /// When the request that it is of was there.
     fn since(&self) -> Instant;
 }
 
@@ -45,7 +46,7 @@ pub(super) struct Weight {
 /// Bounds of a lane.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Items that may wait; more are refused.
+    /// Items that may wait; more wait for room.
     pub(super) queue_max: usize,
     /// Batches under way at a time.
     pub(super) flights_max: usize,
@@ -58,6 +59,9 @@ pub(super) struct Bounds {
 /// A flight that is under way longer takes long. Two at a time would be two small batches in place of
 /// a large one, at nearly twice the cost.
 const LONG: Duration = Duration::from_millis(5);
+
+/// Who waits for room looks this often how long.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What a lane is for.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +100,7 @@ pub(super) struct Lane<T> {
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
-    /// everything in it has left.
+    /// everything in it has left. `refuse` is to tell whoever waits for an item that is too much in the queue.
     pub(super) fn start<F, Flight>(
         purpose: Purpose,
         bounds: Bounds,
@@ -104,6 +108,7 @@ impl<T: Item> Lane<T> {
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
+        refuse: impl Fn(T, Error) + Send + 'static,
     ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
@@ -113,12 +118,14 @@ impl<T: Item> Lane<T> {
         let room = Arc::new(Semaphore::new(bounds.queue_max));
         let gate = Gate::new(wait_max);
         let queue_of_lane = Queue {
+            purpose,
             waiting,
             left_over: None,
             room: Arc::clone(&room),
             room_given: bounds.queue_max,
             gate: gate.clone(),
             admission: Admission::new(gate.clone()),
+            refuse: Box::new(refuse),
         };
         tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
         Self {
@@ -152,9 +159,16 @@ impl<T: Item> Lane<T> {
     }
 
     async fn await_room(&self, since: Instant) -> Result<SemaphorePermit<'_>, Error> {
-        let patience = self.gate.patience(since, Instant::now());
-        if !patience.is_zero() {
-            match timeout(patience, self.room.acquire()).await {
+        let mut room = pin!(self.room.acquire());
+        loop {
+            // Tokio's, which tests can move.
+            let now = tokio::time::Instant::now().into_std();
+            let patience = self.gate.patience(since, now);
+            if patience.is_zero() {
+                break;
+            }
+            // How long it may take changes when the lane becomes overloaded.
+            match timeout(patience.min(LOOK_AGAIN_AFTER), &mut room).await {
                 Ok(Ok(permit)) => return Ok(permit),
                 Ok(Err(_)) => return Err(Error::Stopping),
                 Err(_elapsed) => {}
@@ -171,6 +185,7 @@ impl<T: Item> Lane<T> {
 
 /// The lane's end of the queue.
 struct Queue<T> {
+    purpose: Purpose,
     waiting: mpsc::UnboundedReceiver<T>,
     /// Looked at for the last batch, and too much for it.
     left_over: Option<T>,
@@ -179,14 +194,25 @@ struct Queue<T> {
     room_given: usize,
     gate: Gate,
     admission: Admission,
+    refuse: Box<dyn Fn(T, Error) + Send>,
 }
 
 impl<T: Item> Queue<T> {
     /// The next batch; waits for somebody to come. `None` when the lane has ended.
     async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
-        let first = match self.left_over.take() {
-            Some(item) => item,
-            None => self.waiting.recv().await?,
+        let first = loop {
+            let item = match self.left_over.take() {
+                Some(item) => item,
+                None => self.waiting.recv().await?,
+            };
+            match self.gate.length() {
+                // It was cut to less than waits in it.
+                Some(length) if self.waiting.len() > length => {
+                    (self.refuse)(item, self.purpose.overloaded(length));
+                    self.make_room(1, bounds.queue_max);
+                }
+                _ => break item,
+            }
         };
         let now = Instant::now();
         let oldest = now.saturating_duration_since(first.since());
@@ -321,7 +347,7 @@ mod tests {
         let batches = Batches::default();
         let go = Arc::new(Semaphore::new(0));
         let started = Arc::new(Notify::new());
-        let lane = Lane::start(PURPOSE, bounds, wait_max, tasks, &Handle::current(), {
+        let fly = {
             let (batches, go, started) = (batches.clone(), go.clone(), started.clone());
             move |batch: Vec<Number>| {
                 batches
@@ -334,12 +360,23 @@ mod tests {
                     go.acquire().await.unwrap().forget();
                 }
             }
-        });
+        };
+        let refuse = |number: Number, error| panic!("{} was refused: {error}", number.0);
+        let lane = Lane::start(
+            PURPOSE,
+            bounds,
+            wait_max,
+            tasks,
+            &Handle::current(),
+            fly,
+            refuse,
+        );
         (lane, batches, go, started)
     }
 
     async fn submit(lane: &Lane<Number>, number: usize) -> Result<(), Error> {
-        lane.submit(Instant::now(), || Number(number)).await
+        let now = tokio::time::Instant::now().into_std();
+        lane.submit(now, || Number(number)).await
     }
 
     #[tokio::test]
@@ -447,17 +484,48 @@ mod tests {
         go.add_permits(10);
     }
 
+    #[tokio::test]
+    async fn what_a_queue_has_too_much_of_when_it_is_cut_is_refused() {
+        let (items, waiting) = mpsc::unbounded_channel();
+        let gate = Gate::new(Time::new(LONG));
+        let refused = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&refused);
+        let mut queue = Queue {
+            purpose: PURPOSE,
+            waiting,
+            left_over: None,
+            room: Arc::new(Semaphore::new(0)),
+            room_given: 8,
+            gate: gate.clone(),
+            admission: Admission::new(gate.clone()),
+            refuse: Box::new(move |number: Number, _| theirs.lock().unwrap().push(number.0)),
+        };
+        for number in 1..=8 {
+            items.send(Number(number)).unwrap();
+        }
+        gate.set_length(Some(4));
+        let batch = queue.batch(&BOUNDS).await.unwrap();
+        // Who came first has waited longest.
+        assert_eq!(*refused.lock().unwrap(), [1, 2, 3]);
+        assert_eq!(
+            batch.iter().map(|number| number.0).collect::<Vec<_>>(),
+            [4, 5, 6]
+        );
+    }
+
     #[test]
     fn room_that_is_too_much_is_taken_back_and_given_again() {
         let room = Arc::new(Semaphore::new(10));
         let gate = Gate::new(Time::new(LONG));
         let mut queue: Queue<Number> = Queue {
+            purpose: PURPOSE,
             waiting: mpsc::unbounded_channel().1,
             left_over: None,
             room: Arc::clone(&room),
             room_given: 10,
             gate: gate.clone(),
             admission: Admission::new(gate.clone()),
+            refuse: Box::new(|_, _| ()),
         };
         // Eight wait.
         room.try_acquire_many(8).unwrap().forget();

@@ -258,13 +258,18 @@ mod tests {
     use super::*;
     use crate::command::Operation;
     use crate::command::operation::Many;
+    use crate::engine::write::Times;
     use smallvec::smallvec;
     use tokio::sync::oneshot;
 
     fn item(keys: &[&'static str]) -> WriteItem {
         let keys = keys.iter().map(|key| Bytes::from_static(key.as_bytes()));
         let operations = smallvec![Operation::Many(Box::new(Many::Delete(keys.collect())))];
-        WriteItem::new(operations, Instant::now(), oneshot::channel().0)
+        WriteItem::new(
+            operations,
+            Times::begin(Instant::now()),
+            oneshot::channel().0,
+        )
     }
 
     #[test]

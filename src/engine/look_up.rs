@@ -142,15 +142,14 @@ impl Engine {
         key: &Bytes,
         since: Instant,
     ) -> Result<oneshot::Receiver<read::Answer>, Error> {
-        let miss = |done| {
-            let trace = Trace::current();
-            Miss {
-                key: key.clone(),
-                since,
-                queue: trace.child("queue"),
-                trace,
-                done,
-            }
+        let trace = Trace::current();
+        let queue = trace.child("queue");
+        let miss = |done| Miss {
+            key: key.clone(),
+            since,
+            queue,
+            trace,
+            done,
         };
         let result = submit(&self.reads, shard, since, miss).await;
         if let Err(error) = &result {

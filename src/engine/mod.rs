@@ -45,7 +45,7 @@ use lane::{Bounds, Lane};
 use overview::Watched;
 use read::Miss;
 use shard_cache::{Place, ShardCache};
-use write::{Part, WriteItem};
+use write::{Part, Times, WriteItem};
 
 pub use overview::{Overview, Readiness, ShardOverview};
 pub use scan::{Cursor, Page};
@@ -169,7 +169,7 @@ impl Engine {
         &self.cache
     }
 
-    /// Changes how long a request may wait in the queue of a shard that is asked for more than it can do.
+    /// Changes how long a request may wait for a shard that is asked for more than it can do.
     pub fn set_queue_wait_max(&self, bound: Duration) {
         self.queue_wait_max.set(bound);
     }
@@ -249,7 +249,8 @@ impl Engine {
         } in parts
         {
             let count = operations.len();
-            let item = |done| WriteItem::new(operations, since, done);
+            let times = Times::begin(since);
+            let item = |done| WriteItem::new(operations, times, done);
             let result = submit(&self.writes, shard, since, item).await;
             if let Err(error) = &result {
                 let figures = &self.metrics.shard(shard.index()).writes;

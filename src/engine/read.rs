@@ -45,7 +45,7 @@ const ATTEMPTS_MIN: u32 = 3;
 /// A key that has to be read from its shard.
 pub(super) struct Miss {
     pub(super) key: Bytes,
-    /// When it was put into the lane.
+    /// When the request was there.
     pub(super) since: Instant,
     pub(super) trace: Trace,
     /// Ends when its batch leaves.
@@ -132,6 +132,17 @@ impl ReadPath {
                 }
             }
         }
+    }
+
+    /// Tells whoever waits for a miss that it was not begun.
+    pub(super) fn refuse(&self, miss: Miss, error: Error) {
+        let figures = &self.metrics.shard(self.shard.id().index()).reads;
+        figures.ended(outcome_of(&error), 1);
+        let spans = Spans {
+            queue: miss.since.elapsed(),
+            ..Spans::default()
+        };
+        let _ = miss.done.send((Err(error), spans));
     }
 
     /// Reads what is waiting, in the view of `place`, and answers it.

@@ -139,7 +139,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&write_path).fly(batch),
+            {
+                let path = Arc::clone(&write_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |item, error| write_path.fail(vec![item], &error),
         ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),
@@ -154,7 +158,11 @@ impl Engine {
             wait_max.clone(),
             tasks,
             runtime,
-            move |batch| Arc::clone(&read_path).fly(batch),
+            {
+                let path = Arc::clone(&read_path);
+                move |batch| Arc::clone(&path).fly(batch)
+            },
+            move |miss, error| read_path.refuse(miss, error),
         ));
         supervise::start(shard, &clock, &self.metrics, tasks, runtime, stop);
         let drain = Drain {

@@ -44,7 +44,7 @@ pub(super) struct WriteItem {
 
 /// When the client's command was there, and when its batch left the lane.
 #[derive(Debug, Clone)]
-struct Times {
+pub(super) struct Times {
     since: Instant,
     left: Instant,
     trace: Trace,
@@ -52,15 +52,21 @@ struct Times {
     queue: Option<Trace>,
 }
 
-impl WriteItem {
-    pub(super) fn new(operations: SmallVec<[Operation; 1]>, since: Instant, done: Answer) -> Self {
+impl Times {
+    /// Of what begins to wait now for its batch, or for room in front of it.
+    pub(super) fn begin(since: Instant) -> Self {
         let trace = Trace::current();
-        let times = Times {
+        Self {
             since,
             left: since,
             queue: Some(trace.child("queue")),
             trace,
-        };
+        }
+    }
+}
+
+impl WriteItem {
+    pub(super) fn new(operations: SmallVec<[Operation; 1]>, times: Times, done: Answer) -> Self {
         Self {
             operations,
             times,

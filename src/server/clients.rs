@@ -185,11 +185,10 @@ impl Clients {
         let connected = self.connected.lock();
         let connected = connected.unwrap_or_else(PoisonError::into_inner);
         // Ids are in the order in which they came.
-        let late = connected.values().find(|client| {
-            !client.is_known()
-                && !client.mailbox.has_ended()
-                && client.connected.elapsed() > longest
-        });
+        let late = connected
+            .values()
+            .take_while(|client| client.connected.elapsed() > longest)
+            .find(|client| !client.is_known() && !client.mailbox.has_ended());
         let late = late.cloned();
         drop(connected);
         if let Some(client) = &late {

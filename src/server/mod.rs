@@ -222,9 +222,11 @@ impl Server {
         if free.is_some() {
             return free;
         }
+        if self.clients.end_one_unknown(LOGIN_GRACE) {
+            return Some(places.take_over());
+        }
         self.engine.metrics().connections_rejected.add(1);
-        let has_gone = self.clients.end_one_unknown(LOGIN_GRACE);
-        has_gone.then(|| places.take_over())
+        None
     }
 
     fn each_second(&self) {

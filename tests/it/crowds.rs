@@ -4,9 +4,9 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Barrier;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-use crate::harness::{Conn, Deployment, Setup, args, both_backends, encode, eventually};
+use crate::harness::{
+    Conn, Deployment, Setup, allow_files, args, both_backends, encode, eventually,
+};
 
 both_backends!(
     a_thousand_deep_pipelines_are_answered_in_order,
@@ -38,18 +38,6 @@ fn wait_alone(conn: &mut Conn) {
         let info = conn.info("clients");
         info.contains("connected_clients:1\r\n").then_some(())
     });
-}
-
-/// Raises the number of files that this process may have open, and those that it starts.
-fn allow_files(count: u64) {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    assert!(
-        hard >= count,
-        "this test needs {count} open files for a process, and the hard limit is {hard}: raise it (ulimit -Hn)"
-    );
-    if soft < count {
-        setrlimit(Resource::RLIMIT_NOFILE, count, hard).unwrap();
-    }
 }
 
 /// One backend: what connections cost does not depend on it, and two of these at once take too many files.

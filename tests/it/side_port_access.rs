@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{DEADLINE, Deployment, ProxyBuilder, Scratch, Setup, curl, eventually};
+use crate::harness::{
+    DEADLINE, Deployment, ProxyBuilder, Scratch, Setup, allow_files, curl, eventually,
+};
 
 /// The status of a request with these headers, and what came with it.
 #[track_caller]
@@ -183,6 +185,7 @@ fn who_has_not_asked_yet_holds_a_place_for_less_long() {
 
 #[test]
 fn probes_are_answered_when_all_connections_are_taken() {
+    allow_files(4000);
     let it = Setup::embedded().start();
     let addr = &it.http().addr().to_owned();
     let open = |sent: &str| {
