@@ -99,7 +99,7 @@ def measure(bench, kind, databases):
                 after=after / before,
                 served=answer["rate"],
                 part=answer["rate"] / peak,
-                asked=answered / seconds / peak,
+                answered=answered / seconds / peak,
                 refused=answer["refused"] / max(1, answered),
                 p50_ms=answer["served_us"]["p50"] / 1e3,
                 p99_ms=answer["served_us"]["p99"] / 1e3,
@@ -166,7 +166,7 @@ def report(samples, settings, described):
         for overload in OVERLOADS:
             at = lambda figure, of=prefix(kind, overload): samples.spread(f"{of}/{figure}")
             figures = [at("peak").text(0), at("after").text(2), at("part").text(2)]
-            figures += [at("asked").text(2), at("refused").text(2)]
+            figures += [at("answered").text(2), at("refused").text(2)]
             figures += [at(name).text(0) for name in ("p50_ms", "p99_ms", "max_ms", "memory_mib")]
             lines.append(f"| {KINDS[kind]} | {overload['connections']} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"

@@ -118,6 +118,11 @@ impl Admission {
         Self { gate, late: None }
     }
 
+    /// How many items may wait at this moment; `None` if the lane is not overloaded.
+    pub(super) fn length(&self) -> Option<usize> {
+        self.gate.length()
+    }
+
     /// Notes that a batch of so many departs, in which the first waited for `oldest`. It is full if there was no
     /// room in it for all that waited.
     pub(super) fn depart(&mut self, now: Instant, oldest: Duration, items: usize, is_full: bool) {

@@ -123,7 +123,6 @@ impl<T: Item> Lane<T> {
             left_over: None,
             room: Arc::clone(&room),
             room_given: bounds.queue_max,
-            gate: gate.clone(),
             admission: Admission::new(gate.clone()),
             refuse: Box::new(refuse),
         };
@@ -192,7 +191,6 @@ struct Queue<T> {
     room: Arc<Semaphore>,
     /// Permits of `room`, and items that took one.
     room_given: usize,
-    gate: Gate,
     admission: Admission,
     refuse: Box<dyn Fn(T, Error) + Send>,
 }
@@ -205,7 +203,7 @@ impl<T: Item> Queue<T> {
                 Some(item) => item,
                 None => self.waiting.recv().await?,
             };
-            match self.gate.length() {
+            match self.admission.length() {
                 // It was cut to less than waits in it.
                 Some(length) if self.waiting.len() > length => {
                     (self.refuse)(item, self.purpose.overloaded(length));
@@ -239,7 +237,7 @@ impl<T: Item> Queue<T> {
     /// Gives back the room of those that leave, more or less of it if the queue may be longer or shorter than before.
     fn make_room(&mut self, left: usize, queue_max: usize) {
         let length = self
-            .gate
+            .admission
             .length()
             .map_or(queue_max, |length| length.min(queue_max));
         let taken_back = self.room_given.saturating_sub(length).min(left);
@@ -496,7 +494,6 @@ mod tests {
             left_over: None,
             room: Arc::new(Semaphore::new(0)),
             room_given: 8,
-            gate: gate.clone(),
             admission: Admission::new(gate.clone()),
             refuse: Box::new(move |number: Number, _| theirs.lock().unwrap().push(number.0)),
         };
@@ -523,7 +520,6 @@ mod tests {
             left_over: None,
             room: Arc::clone(&room),
             room_given: 10,
-            gate: gate.clone(),
             admission: Admission::new(gate.clone()),
             refuse: Box::new(|_, _| ()),
         };

@@ -157,16 +157,19 @@ fn a_stream_of_events_ends_with_the_token_that_let_it_in() {
     }
 }
 
+/// A connection on which so much was sent.
+fn opened(addr: &str, sent: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(sent.as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
 #[test]
 fn who_has_not_asked_yet_holds_a_place_for_less_long() {
     let it = Setup::embedded().start();
     let addr = &it.http().addr().to_owned();
-    let open = |sent: &str| {
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(sent.as_bytes()).unwrap();
-        BufReader::new(stream)
-    };
+    let open = |sent: &str| opened(addr, sent);
     let request = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
     // It comes first, so that with the same limit it would be the first to end.
     let mut known = open(&request);
@@ -188,12 +191,7 @@ fn probes_are_answered_when_all_connections_are_taken() {
     allow_files(4000);
     let it = Setup::embedded().start();
     let addr = &it.http().addr().to_owned();
-    let open = |sent: &str| {
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(sent.as_bytes()).unwrap();
-        BufReader::new(stream)
-    };
+    let open = |sent: &str| opened(addr, sent);
     // Who has asked once has half a minute for the next request.
     let taken: Vec<_> = (0..2048)
         .map(|_| {

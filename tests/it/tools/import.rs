@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::transfer::{both_servers, contents, count, fill, kill_in_the_middle, run, to, tool};
+use super::transfer::{
+    both_servers, contents, count, fill, kill_in_the_middle, restart_the_source, run, to, tool,
+};
 use crate::harness::{Conn, RaiseAtEnd, RedisServer, Scratch, Setup, args, both_backends};
 
 both_backends!(
@@ -144,19 +146,8 @@ fn cursors_of_another_process_are_not_gone_on_with() {
 #[test]
 fn a_source_that_is_started_again_in_the_middle_is_begun_anew() {
     let (it, mut redis, dir) = both_servers();
-    fill(&mut redis.conn(), 40_000);
-    redis.save();
     let (url, to) = (redis.url(), to(&it));
-    let mut import = tool(&dir, &["import", &url, &to]).launch();
-    crate::harness::eventually("some keys are there", || {
-        (count_of(&mut it.conn()) > 0).then_some(())
-    });
-    redis.crash();
-    redis.start_again();
-    let exit = import.wait_exit();
-    assert_eq!(exit.code, 0, "{}", exit.output);
-    assert!(exit.output.contains("beginning anew"), "{}", exit.output);
-    assert!(contents(&mut it.conn()) == contents(&mut redis.conn()));
+    restart_the_source(&it, &mut redis, tool(&dir, &["import", &url, &to]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `respgres import` and `respgres export` over TLS.
 
-use super::transfer::{contents, fill, from, run, to, tool};
-use crate::harness::{Authority, PostgresServer, Proxy, RedisServer, Setup, Wish, eventually, pg};
+use super::transfer::{contents, fill, from, restart_the_source, run, to, tool};
+use crate::harness::{Authority, PostgresServer, Proxy, RedisServer, Setup, Wish, pg};
 use crate::tls::Setting;
 
 /// A Redis with a certificate for `localhost`.
@@ -88,20 +88,9 @@ fn a_redis_that_is_not_to_be_trusted_is_left_alone() {
 fn a_redis_that_is_started_again_is_reached_by_tls_again() {
     let (setting, it) = (Setting::new(), Setup::embedded().start());
     let mut redis = redis(&setting);
-    fill(&mut redis.conn(), 40_000);
-    redis.save();
     let url = redis.secured_url("localhost");
     let import = ["import", &url, &to(&it), "--cacert", &setting.ca];
-    let mut import = tool(&setting.dir, &import).launch();
-    eventually("some keys are there", || {
-        (it.conn().run("DBSIZE").int() > 0).then_some(())
-    });
-    redis.crash();
-    redis.start_again();
-    let exit = import.wait_exit();
-    assert_eq!(exit.code, 0, "{}", exit.output);
-    assert!(exit.output.contains("beginning anew"), "{}", exit.output);
-    assert!(contents(&mut it.conn()) == contents(&mut redis.conn()));
+    restart_the_source(&it, &mut redis, tool(&setting.dir, &import));
 }
 
 #[test]

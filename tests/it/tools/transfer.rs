@@ -128,3 +128,20 @@ pub fn kill_in_the_middle(dir: &Scratch, state: &Path, args: &[&str]) {
     assert_eq!(exit.code, 137, "it was over too soon: {}", exit.output);
     assert!(state.exists());
 }
+
+/// Starts the source of an import again in the middle of it, which begins it anew.
+#[track_caller]
+pub fn restart_the_source(it: &Deployment, redis: &mut RedisServer, import: ProxyBuilder) {
+    fill(&mut redis.conn(), 40_000);
+    redis.save();
+    let mut import = import.launch();
+    eventually("some keys are there", || {
+        (it.conn().run("DBSIZE").int() > 0).then_some(())
+    });
+    redis.crash();
+    redis.start_again();
+    let exit = import.wait_exit();
+    assert_eq!(exit.code, 0, "{}", exit.output);
+    assert!(exit.output.contains("beginning anew"), "{}", exit.output);
+    assert!(contents(&mut it.conn()) == contents(&mut redis.conn()));
+}
