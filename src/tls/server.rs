@@ -35,8 +35,8 @@ const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(10);
 /// The first byte of what a TLS client sends: a record with a part of the handshake in it.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// Who speaks no TLS has so long to read what it is told.
-const LINGER: Duration = Duration::from_secs(1);
+/// Who is refused has so long to read why; as long as nginx' `lingering_timeout`.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Whether clients have to show certificates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -298,17 +298,23 @@ impl ServerTls {
             return Err(Refused::Gone(io::ErrorKind::UnexpectedEof.into()));
         }
         if first[0] != HANDSHAKE_RECORD {
-            let _ = tokio::time::timeout(LINGER, say(&mut stream, for_plain)).await;
+            let _ = tokio::time::timeout(LINGER, part(stream, for_plain)).await;
             return Err(Refused::Plain);
         }
         let config = Arc::clone(&self.read_current().config);
-        TlsAcceptor::from(config)
-            .accept(stream)
-            .await
-            .map_err(|error| match error.get_ref() {
-                Some(inner) if inner.is::<rustls::Error>() => Refused::Handshake(error),
-                _ => Refused::Gone(error),
-            })
+        let accept = TlsAcceptor::from(config).accept(stream).into_fallible();
+        let (error, stream) = match accept.await {
+            Ok(stream) => return Ok(stream),
+            Err(failed) => failed,
+        };
+        match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => {
+                // The alert is sent already. With TLS 1.3 a client without a certificate may have sent requests.
+                let _ = tokio::time::timeout(LINGER, part(stream, b"")).await;
+                Err(Refused::Handshake(error))
+            }
+            _ => Err(Refused::Gone(error)),
+        }
     }
 
     /// Logs that a client was refused; one after the other only now and then.
@@ -335,10 +341,10 @@ impl ServerTls {
     }
 }
 
-/// Tells a client something, and waits until it has closed: closing a socket with unread bytes in it takes back what was
-/// sent.
-async fn say(stream: &mut TcpStream, words: &[u8]) -> io::Result<()> {
-    stream.write_all(words).await?;
+/// Says some last words to a client, and waits until it has closed: closing a socket with unread bytes in it takes back
+/// what was sent.
+async fn part(mut stream: TcpStream, last_words: &[u8]) -> io::Result<()> {
+    stream.write_all(last_words).await?;
     stream.shutdown().await?;
     let mut rest = [0; 4096];
     while stream.read(&mut rest).await? > 0 {}

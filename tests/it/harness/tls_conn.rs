@@ -72,6 +72,11 @@ impl TlsConn {
         Ok(bytes)
     }
 
+    /// Waits until there is something to read, and leaves it there.
+    pub fn wait_readable(&self) -> io::Result<()> {
+        self.stream.sock.peek(&mut [0]).map(|_| ())
+    }
+
     /// Sends PING, and whether it is answered.
     pub fn is_served(&mut self) -> bool {
         self.send(b"PING\r\n").is_ok() && self.read(7).is_ok_and(|reply| reply == b"+PONG\r\n")

@@ -242,6 +242,25 @@ fn clients_may_have_to_show_a_certificate() {
     assert!(is_served(&off, None) && is_served(&off, Some(&foreign)));
 }
 
+/// With TLS 1.3, a client has shaken hands before the server has looked at its certificate, and sends requests.
+#[test]
+fn who_goes_on_without_a_certificate_still_reads_why_it_is_refused() {
+    let setting = Setting::new();
+    let trusted = Authority::new("who signs clients");
+    let client_ca = trusted.file(setting.dir.path(), "clients.pem");
+    let builder = setting.builder().env("TLS_CLIENT_CA_FILE", &client_ca);
+    let proxy = start(builder, &setting.dir);
+    let conn = TlsConn::open(&proxy.resp_tls_addr(), &setting.authority, None);
+    let mut conn = conn.expect("the client's part of the handshake");
+    // The tickets of a session would come first if there was one: this is the alert.
+    conn.wait_readable().unwrap();
+    for _ in 0..3 {
+        conn.send(b"PING\r\n").expect("nobody has hung up");
+    }
+    let error = conn.read(1).unwrap_err().to_string();
+    assert!(error.contains("CertificateRequired"), "{error}");
+}
+
 #[test]
 fn a_replaced_certificate_is_shown_to_new_connections_while_old_ones_go_on() {
     let setting = Setting::new();
