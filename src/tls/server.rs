@@ -289,7 +289,7 @@ impl ServerTls {
 
     async fn shake_hands(
         &self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         for_plain: &[u8],
     ) -> Result<TlsStream<TcpStream>, Refused> {
         let mut first = [HANDSHAKE_RECORD];
