@@ -9,16 +9,19 @@
 //!                                  batch           ──► flight …  ├─ at most `flights` at a time
 //! ```
 //!
-//! With one flight at a time the items of the lane take effect in the order of their submission. Who finds the
-//! queue full waits for room; when more comes than can be done, there is less ([`admission`](super::admission)).
+//! With one flight at a time the items of the lane take effect in the order of their submission. What finds the
+//! queue full waits for room, together with what else there is of the same client; when more comes than can be done,
+//! there is less room ([`admission`](super::admission)).
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +66,9 @@ const LONG: Duration = Duration::from_millis(5);
 /// Who waits for room looks this often how long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
+/// The room of a queue is for the turns of so many clients at least.
+const TURNS_MIN: usize = 8;
+
 /// What a lane is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
@@ -87,6 +93,9 @@ impl Purpose {
     }
 }
 
+/// Tells whoever waits for an item that it was not taken, and why.
+type Refuse<T> = Arc<dyn Fn(T, Error) + Send + Sync>;
+
 /// A queue in front of some kind of flight.
 pub(super) struct Lane<T> {
     /// Bounded by `room`.
@@ -96,11 +105,44 @@ pub(super) struct Lane<T> {
     purpose: Purpose,
     queue_max: usize,
     gate: Gate,
+    refuse: Refuse<T>,
+}
+
+/// What one client has for lanes that have no room, by their shards and in the order in which it came. It takes one
+/// waiter for all of a lane: to wake a client for each item costs more than the item.
+pub(super) struct Overflow<T>(SmallVec<[(ShardId, Vec<T>); 1]>);
+
+impl<T> Default for Overflow<T> {
+    fn default() -> Self {
+        Self(SmallVec::new())
+    }
+}
+
+impl<T> Overflow<T> {
+    fn of(&mut self, shard: ShardId) -> Option<&mut Vec<T>> {
+        let mut all = self.0.iter_mut();
+        all.find_map(|(of, items)| (*of == shard).then_some(items))
+    }
+}
+
+impl<T: Item> Overflow<T> {
+    /// Waits for room in all the lanes, which are by the indices of their shards. Afterwards everything is in its
+    /// lane, or refused.
+    pub(super) async fn await_room(&mut self, lanes: &[Lane<T>]) {
+        if self.0.is_empty() {
+            return;
+        }
+        let waiting = self.0.drain(..).filter_map(|(shard, items)| {
+            let lane = lanes.get(shard.index())?;
+            Some(lane.submit_together(items))
+        });
+        join_all(waiting).await;
+    }
 }
 
 impl<T: Item> Lane<T> {
     /// Starts the lane on `runtime`, where its flights are too. It ends when it is dropped and
-    /// everything in it has left. `refuse` is to tell whoever waits for an item that is too much in the queue.
+    /// everything in it has left. `refuse` is to tell whoever waits for an item that it is too much.
     pub(super) fn start<F, Flight>(
         purpose: Purpose,
         bounds: Bounds,
@@ -108,7 +150,7 @@ impl<T: Item> Lane<T> {
         tasks: &TaskTracker,
         runtime: &Handle,
         fly: F,
-        refuse: impl Fn(T, Error) + Send + 'static,
+        refuse: impl Fn(T, Error) + Send + Sync + 'static,
     ) -> Self
     where
         F: Fn(Vec<T>) -> Flight + Send + 'static,
@@ -117,6 +159,7 @@ impl<T: Item> Lane<T> {
         let (queue, waiting) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(bounds.queue_max));
         let gate = Gate::new(wait_max);
+        let refuse: Refuse<T> = Arc::new(refuse);
         let queue_of_lane = Queue {
             purpose,
             waiting,
@@ -124,7 +167,7 @@ impl<T: Item> Lane<T> {
             room: Arc::clone(&room),
             room_given: bounds.queue_max,
             admission: Admission::new(gate.clone()),
-            refuse: Box::new(refuse),
+            refuse: Arc::clone(&refuse),
         };
         tasks.spawn_on(run(bounds, queue_of_lane, tasks.clone(), fly), runtime);
         Self {
@@ -133,52 +176,85 @@ impl<T: Item> Lane<T> {
             purpose,
             queue_max: bounds.queue_max,
             gate,
+            refuse,
         }
     }
 
-    /// Puts an item into the queue, and waits for room if it is full: who sends more than can be
-    /// done is slowed down first. The item, of a request that is there since `since`, is made when there is room.
-    ///
-    /// # Errors
-    ///
-    /// There was no room for too long.
-    pub(super) async fn submit(
-        &self,
-        since: Instant,
-        item: impl FnOnce() -> T,
-    ) -> Result<(), Error> {
-        let permit = match self.room.try_acquire() {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(Error::Stopping),
-            Err(TryAcquireError::NoPermits) => self.await_room(since).await?,
-        };
-        // It is given back when the item leaves.
-        permit.forget();
-        self.queue.send(item()).map_err(|_| Error::Stopping)
+    /// Puts an item into the queue. If there is no room, it is left in `overflow`, and so are those that the client
+    /// submits after it, until it has [waited](Overflow::await_room) for all of them: who sends more than can be done is
+    /// slowed down first.
+    pub(super) fn submit(&self, item: T, overflow: &mut Overflow<T>) {
+        if let Some(before) = overflow.of(self.purpose.shard) {
+            return before.push(item);
+        }
+        match self.room.try_acquire() {
+            Ok(permit) => {
+                // It is given back when the item leaves.
+                permit.forget();
+                self.send(item);
+            }
+            Err(TryAcquireError::NoPermits) => overflow.0.push((self.purpose.shard, vec![item])),
+            Err(TryAcquireError::Closed) => (self.refuse)(item, Error::Stopping),
+        }
     }
 
-    async fn await_room(&self, since: Instant) -> Result<SemaphorePermit<'_>, Error> {
-        let mut room = pin!(self.room.acquire());
+    fn send(&self, item: T) {
+        if let Err(mpsc::error::SendError(item)) = self.queue.send(item) {
+            (self.refuse)(item, Error::Stopping);
+        }
+    }
+
+    /// Puts items into the queue when there is room, or refuses those that there was none for in time.
+    async fn submit_together(&self, items: Vec<T>) {
+        let mut items = items.into_iter();
+        while let Some(first) = items.as_slice().first() {
+            match self.await_room(first.since(), items.len()).await {
+                Ok(room) => items.by_ref().take(room).for_each(|item| self.send(item)),
+                Err(error) => return items.for_each(|item| (self.refuse)(item, error.clone())),
+            }
+        }
+    }
+
+    /// Waits for room for `wanted` items, or a good part of them. Returns for how many it was taken.
+    async fn await_room(&self, since: Instant, wanted: usize) -> Result<usize, Error> {
         loop {
-            // Tokio's, which tests can move.
-            let now = tokio::time::Instant::now().into_std();
-            let patience = self.gate.patience(since, now);
-            if patience.is_zero() {
-                break;
-            }
-            // How long it may take changes when the lane becomes overloaded.
-            match timeout(patience.min(LOOK_AGAIN_AFTER), &mut room).await {
-                Ok(Ok(permit)) => return Ok(permit),
-                Ok(Err(_)) => return Err(Error::Stopping),
-                Err(_elapsed) => {}
+            let together = self.at_a_time(wanted);
+            let mut room = pin!(self.room.acquire_many(together));
+            while self.at_a_time(wanted) >= together {
+                // Tokio's, which tests can move.
+                let now = tokio::time::Instant::now().into_std();
+                let patience = self.gate.patience(since, now);
+                if patience.is_zero() {
+                    return Err(self.full());
+                }
+                // How long it may take changes when the lane becomes overloaded.
+                match timeout(patience.min(LOOK_AGAIN_AFTER), &mut room).await {
+                    Ok(Ok(permits)) => {
+                        permits.forget();
+                        return Ok(together as usize);
+                    }
+                    Ok(Err(_)) => return Err(Error::Stopping),
+                    Err(_elapsed) => {}
+                }
             }
         }
-        Err(match self.gate.length() {
+    }
+
+    /// For how many of so many items one waits at a time: for more than a small part of the queue, others
+    /// would wait long, and for more than all of it, for ever.
+    fn at_a_time(&self, wanted: usize) -> u32 {
+        let length = self.gate.length().unwrap_or(usize::MAX).min(self.queue_max);
+        let most = (length / TURNS_MIN).max(1);
+        u32::try_from(wanted.min(most)).unwrap_or(u32::MAX)
+    }
+
+    fn full(&self) -> Error {
+        match self.gate.length() {
             Some(length) => self.purpose.overloaded(length),
             None => self
                 .purpose
                 .busy(&format!("is full ({} waiting)", self.queue_max)),
-        })
+        }
     }
 }
 
@@ -192,7 +268,7 @@ struct Queue<T> {
     /// Permits of `room`, and items that took one.
     room_given: usize,
     admission: Admission,
-    refuse: Box<dyn Fn(T, Error) + Send>,
+    refuse: Refuse<T>,
 }
 
 impl<T: Item> Queue<T> {
@@ -296,22 +372,26 @@ mod tests {
     use std::sync::Mutex;
     use tokio::sync::Notify;
 
-    struct Number(usize);
+    struct Number {
+        number: usize,
+        since: Instant,
+        refused: oneshot::Sender<Error>,
+    }
 
     const PURPOSE: Purpose = Purpose {
-        shard: ShardId::new(1),
+        shard: ShardId::new(0),
         queue: "write",
     };
 
     impl Item for Number {
         fn since(&self) -> Instant {
-            Instant::now()
+            self.since
         }
 
         fn weight(&self) -> Weight {
             Weight {
                 operations: 1,
-                bytes: self.0,
+                bytes: self.number,
             }
         }
     }
@@ -351,7 +431,7 @@ mod tests {
                 batches
                     .lock()
                     .unwrap()
-                    .push(batch.iter().map(|number| number.0).collect());
+                    .push(batch.iter().map(|item| item.number).collect());
                 let (go, started) = (go.clone(), started.clone());
                 async move {
                     started.notify_one();
@@ -359,7 +439,9 @@ mod tests {
                 }
             }
         };
-        let refuse = |number: Number, error| panic!("{} was refused: {error}", number.0);
+        let refuse = |item: Number, error| {
+            let _ = item.refused.send(error);
+        };
         let lane = Lane::start(
             PURPOSE,
             bounds,
@@ -372,9 +454,40 @@ mod tests {
         (lane, batches, go, started)
     }
 
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn item(number: usize, since: Instant) -> (Number, oneshot::Receiver<Error>) {
+        let (refused, error) = oneshot::channel();
+        let item = Number {
+            number,
+            since,
+            refused,
+        };
+        (item, error)
+    }
+
+    /// Submits items of one client together, which were there at `since`. Returns what each was told.
+    async fn submit_all(
+        lane: &Lane<Number>,
+        numbers: &[usize],
+        since: Instant,
+    ) -> Vec<Result<(), Error>> {
+        let mut overflow = Overflow::default();
+        let mut errors = Vec::new();
+        for number in numbers {
+            let (item, error) = item(*number, since);
+            lane.submit(item, &mut overflow);
+            errors.push(error);
+        }
+        overflow.await_room(std::slice::from_ref(lane)).await;
+        let told = |mut error: oneshot::Receiver<Error>| error.try_recv().map_or(Ok(()), Err);
+        errors.into_iter().map(told).collect()
+    }
+
     async fn submit(lane: &Lane<Number>, number: usize) -> Result<(), Error> {
-        let now = tokio::time::Instant::now().into_std();
-        lane.submit(now, || Number(number)).await
+        submit_all(lane, &[number], now()).await.remove(0)
     }
 
     #[tokio::test]
@@ -448,7 +561,7 @@ mod tests {
         let refused = submit(&lane, 6).await.unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "BUSY shard_1 is overloaded: its write queue is full (4 waiting); nothing was done, try again later"
+            "BUSY shard_0 is overloaded: its write queue is full (4 waiting); nothing was done, try again later"
         );
         go.add_permits(10);
     }
@@ -466,7 +579,7 @@ mod tests {
         lane.gate.set_length(Some(4));
         let began = tokio::time::Instant::now();
         let refused = submit(&lane, 6).await.unwrap_err().to_string();
-        let text = "BUSY shard_1 is overloaded: its write queue gets more than can be done: no room among the 4 that wait \
+        let text = "BUSY shard_0 is overloaded: its write queue gets more than can be done: no room among the 4 that wait \
                     (see MAX_QUEUE_WAIT_MS); nothing was done, try again later";
         assert_eq!(refused, text);
         let waited = began.elapsed();
@@ -474,12 +587,90 @@ mod tests {
         // Who has waited as long already is refused at once.
         let long_ago = Instant::now() - Duration::from_secs(1);
         let began = tokio::time::Instant::now();
-        let refused = lane.submit(long_ago, || Number(7)).await;
+        let refused = submit_all(&lane, &[7], long_ago).await.remove(0);
         assert!(refused.is_err() && began.elapsed().is_zero());
         // Room comes with the next batch.
         go.add_permits(1);
         submit(&lane, 8).await.unwrap();
         go.add_permits(10);
+    }
+
+    /// A lane that is full, with 1 under way and 2 to 5 in the queue.
+    async fn full_lane(tasks: &TaskTracker) -> (Lane<Number>, Batches, Arc<Semaphore>) {
+        let (lane, batches, go, started) = lane(tasks);
+        submit(&lane, 1).await.unwrap();
+        started.notified().await;
+        let submitted = submit_all(&lane, &[2, 3, 4, 5], now()).await;
+        assert!(submitted.iter().all(Result::is_ok));
+        (lane, batches, go)
+    }
+
+    #[tokio::test]
+    async fn what_a_client_submits_keeps_its_order_where_some_of_it_waits_for_room() {
+        let tasks = TaskTracker::new();
+        let (lane, batches, go) = full_lane(&tasks).await;
+        let mut overflow = Overflow::default();
+        lane.submit(item(6, now()).0, &mut overflow);
+        // Room comes, which others may take, but not those that come after what waits.
+        go.add_permits(1);
+        while lane.room.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        lane.submit(item(7, now()).0, &mut overflow);
+        lane.submit(item(8, now()).0, &mut Overflow::default());
+        overflow.await_room(std::slice::from_ref(&lane)).await;
+        go.add_permits(10);
+        drop(lane);
+        tasks.close();
+        tasks.wait().await;
+        let batches = batches.lock().unwrap();
+        assert_eq!(batches.concat(), [1, 2, 3, 4, 5, 8, 6, 7]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_find_no_room_together_are_refused_together_in_the_end() {
+        let tasks = TaskTracker::new();
+        let (lane, batches, go) = full_lane(&tasks).await;
+        let began = now();
+        let (submitted, ()) =
+            tokio::join!(submit_all(&lane, &[6, 7, 8, 9, 10, 11], began), async {
+                // 2, 3 and 4 leave, and nobody after them.
+                go.add_permits(1);
+            });
+        let taken: Vec<bool> = submitted.iter().map(Result::is_ok).collect();
+        assert_eq!(taken, [true, true, true, false, false, false]);
+        go.add_permits(10);
+        drop(lane);
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(batches.lock().unwrap().concat(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_more_room_than_there_may_be() {
+        let tasks = TaskTracker::new();
+        let bounds = Bounds {
+            queue_max: 64,
+            ..BOUNDS
+        };
+        let wait_max = Time::new(Duration::from_secs(60));
+        let (lane, _batches, go, started) = lane_that_waits(bounds, wait_max, &tasks);
+        let numbers: Vec<usize> = (1..=65).collect();
+        let first = submit_all(&lane, &numbers[..1], now()).await;
+        started.notified().await;
+        let submitted = submit_all(&lane, &numbers[1..], now()).await;
+        assert!(first.iter().chain(&submitted).all(Result::is_ok));
+        assert_eq!(lane.at_a_time(6), 6);
+        assert_eq!(lane.at_a_time(1000), 8);
+        // Who waits for eight when the queue becomes as short as two.
+        let waiting = submit_all(&lane, &[66, 67, 68, 69, 70, 71, 72, 73], now());
+        let cut = async {
+            tokio::time::sleep(LOOK_AGAIN_AFTER / 2).await;
+            lane.gate.set_length(Some(2));
+            go.add_permits(100);
+        };
+        let (submitted, ()) = tokio::join!(waiting, cut);
+        assert!(submitted.iter().all(Result::is_ok), "{submitted:?}");
     }
 
     #[tokio::test]
@@ -495,17 +686,17 @@ mod tests {
             room: Arc::new(Semaphore::new(0)),
             room_given: 8,
             admission: Admission::new(gate.clone()),
-            refuse: Box::new(move |number: Number, _| theirs.lock().unwrap().push(number.0)),
+            refuse: Arc::new(move |item: Number, _| theirs.lock().unwrap().push(item.number)),
         };
         for number in 1..=8 {
-            items.send(Number(number)).unwrap();
+            items.send(item(number, now()).0).unwrap();
         }
         gate.set_length(Some(4));
         let batch = queue.batch(&BOUNDS).await.unwrap();
         // Who came first has waited longest.
         assert_eq!(*refused.lock().unwrap(), [1, 2, 3]);
         assert_eq!(
-            batch.iter().map(|number| number.0).collect::<Vec<_>>(),
+            batch.iter().map(|item| item.number).collect::<Vec<_>>(),
             [4, 5, 6]
         );
     }
@@ -521,7 +712,7 @@ mod tests {
             room: Arc::clone(&room),
             room_given: 10,
             admission: Admission::new(gate.clone()),
-            refuse: Box::new(|_, _| ()),
+            refuse: Arc::new(|_, _| ()),
         };
         // Eight wait.
         room.try_acquire_many(8).unwrap().forget();

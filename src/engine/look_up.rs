@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
+use super::lane::Overflow;
 use super::read::{self, Miss};
-use super::{Engine, Found, KEYS_AT_A_STRETCH, outcome_of, submit};
+use super::{Engine, Found, KEYS_AT_A_STRETCH, submit};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::metrics::Spans;
@@ -42,12 +43,12 @@ impl Engine {
         let mut longest = Spans::default();
         // All are on their way before the first is waited for.
         let mut waiting: SmallVec<[_; 1]> = SmallVec::with_capacity(missing.len());
+        let mut overflow = Overflow::default();
         for Missing { position, shard } in missing {
-            waiting.push((
-                position,
-                self.submit_read(shard, &keys[position], since).await,
-            ));
+            let answer = self.submit_read(shard, &keys[position], since, &mut overflow);
+            waiting.push((position, answer));
         }
+        overflow.await_room(&self.reads).await;
         for (position, answer) in waiting {
             found[first + position] = match answer {
                 Ok(answer) => match answer.await {
@@ -136,11 +137,12 @@ impl Engine {
         })
     }
 
-    async fn submit_read(
+    fn submit_read(
         &self,
         shard: ShardId,
         key: &Bytes,
         since: Instant,
+        overflow: &mut Overflow<Miss>,
     ) -> Result<oneshot::Receiver<read::Answer>, Error> {
         let trace = Trace::current();
         let queue = trace.child("queue");
@@ -151,12 +153,7 @@ impl Engine {
             trace,
             done,
         };
-        let result = submit(&self.reads, shard, since, miss).await;
-        if let Err(error) = &result {
-            let figures = &self.metrics.shard(shard.index()).reads;
-            figures.ended(outcome_of(error), 1);
-        }
-        result
+        submit(&self.reads, shard, miss, overflow)
     }
 }
 

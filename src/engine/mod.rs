@@ -35,13 +35,13 @@ use crate::cache::Cache;
 use crate::command::{Mutation, Operation, Outcome, Row};
 use crate::crash_points::CrashPoints;
 use crate::error::Error;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Spans};
 use crate::routing::ShardId;
 use crate::shard::{Expiring, Shards};
 
 use across::Across;
 use clock::ShardClock;
-use lane::{Bounds, Lane};
+use lane::{Bounds, Lane, Overflow};
 use overview::Watched;
 use read::Miss;
 use shard_cache::{Place, ShardCache};
@@ -206,9 +206,15 @@ impl Engine {
     /// Puts a write into the lanes of its shards: writes submitted one after another take effect in
     /// that order on each key. Operations on one shard commit together.
     ///
-    /// Once this has returned, the write is done whether or not anyone waits for it.
-    /// `since` is when the client's command was there, for how long it waits.
-    pub async fn submit(&self, operations: Vec<Operation>, since: Instant) -> Ticket {
+    /// What a lane has no room for is left in `backlog`, which is to be the same for all that must keep its order. What
+    /// is not in there is done whether or not anyone waits for it. `since` is when the client's command was there, for how long it
+    /// waits.
+    pub async fn submit(
+        &self,
+        operations: Vec<Operation>,
+        since: Instant,
+        backlog: &mut Backlog,
+    ) -> Ticket {
         let count = operations.len();
         let mut operations = operations;
         if let [Operation::Many(many)] = &operations[..]
@@ -248,14 +254,9 @@ impl Engine {
             operations,
         } in parts
         {
-            let count = operations.len();
             let times = Times::begin(since);
             let item = |done| WriteItem::new(operations, times, done);
-            let result = submit(&self.writes, shard, since, item).await;
-            if let Err(error) = &result {
-                let figures = &self.metrics.shard(shard.index()).writes;
-                figures.ended(outcome_of(error), count);
-            }
+            let result = submit(&self.writes, shard, item, &mut backlog.0);
             submitted.push(Part {
                 shard,
                 positions,
@@ -266,6 +267,24 @@ impl Engine {
             operations: count,
             parts: submitted,
         }
+    }
+
+    /// Waits until there is room for what is in `backlog`, or has been none for too long. It is in the lanes afterwards,
+    /// or refused; those who wait for it learn it by their tickets.
+    pub async fn await_room(&self, backlog: &mut Backlog) {
+        backlog.0.await_room(&self.writes).await;
+    }
+
+    /// Puts operations into the lanes, and waits for them: [`submit`](Engine::submit), [`await_room`](Engine::await_room) and
+    /// [`Ticket::wait`].
+    pub async fn write_all(
+        &self,
+        operations: Vec<Operation>,
+    ) -> (Result<Vec<Outcome>, Error>, Spans) {
+        let mut backlog = Backlog::default();
+        let ticket = self.submit(operations, Instant::now(), &mut backlog).await;
+        self.await_room(&mut backlog).await;
+        ticket.wait().await
     }
 
     /// Puts a transaction over several shards on its way. It does not go through the lanes, and so has no
@@ -325,15 +344,13 @@ impl Engine {
         })
     }
 
-    /// Writes one key: [`submit`](Engine::submit) and wait.
+    /// Writes one key.
     ///
     /// # Errors
     ///
     /// As [`Ticket::wait`].
     pub async fn write(&self, key: Bytes, mutation: Mutation) -> Result<Vec<Outcome>, Error> {
-        let operation = Operation::One(key, mutation);
-        let ticket = self.submit(vec![operation], Instant::now()).await;
-        ticket.wait().await.0
+        self.write_all(vec![Operation::One(key, mutation)]).await.0
     }
 
     /// Deletes every key on every shard at once, then everything in the cache.
@@ -447,6 +464,16 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// Writes of one client for which their lanes had no room when they came.
+#[derive(Default)]
+pub struct Backlog(Overflow<WriteItem>);
+
+impl std::fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backlog").finish_non_exhaustive()
+    }
+}
+
 /// The operations of a command that go to one shard, and which of the command's they are.
 struct OneShard {
     shard: ShardId,
@@ -464,22 +491,17 @@ fn outcome_of(error: &Error) -> metrics::Outcome {
     }
 }
 
-/// Puts what `item` makes into the lane of a shard. Returns where its answer will be.
-async fn submit<T: lane::Item, Answer>(
+/// Puts what `item` makes into the lane of a shard, or into `overflow`. Returns where its answer will be.
+fn submit<T: lane::Item, Answer>(
     lanes: &[Lane<T>],
     shard: ShardId,
-    since: Instant,
     item: impl FnOnce(oneshot::Sender<Answer>) -> T,
+    overflow: &mut Overflow<T>,
 ) -> Result<oneshot::Receiver<Answer>, Error> {
     let Some(lane) = lanes.get(shard.index()) else {
         return Err(Error::Stopping);
     };
-    let mut answer = None;
-    let make = || {
-        let (done, receiver) = oneshot::channel();
-        answer = Some(receiver);
-        item(done)
-    };
-    lane.submit(since, make).await?;
-    answer.ok_or(Error::Stopping)
+    let (done, answer) = oneshot::channel();
+    lane.submit(item(done), overflow);
+    Ok(answer)
 }

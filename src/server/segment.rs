@@ -20,7 +20,7 @@ use super::dispatch::Output;
 use super::session::Session;
 use super::transaction::{self, Answer, Execution};
 use crate::command::{Command, Mutation, Operation, Outcome, Query, Row, Set};
-use crate::engine::{Found, Ticket};
+use crate::engine::{Backlog, Found, Ticket};
 use crate::error::Error;
 use crate::metrics::Spans;
 use crate::resp::Reply;
@@ -38,6 +38,8 @@ pub(super) struct Segment {
     read: Keys,
     written: Keys,
     found: Vec<Result<Found, Error>>,
+    /// Writes for which there was no room at once.
+    backlog: Backlog,
     /// When the first write went into its lane.
     began: Option<Instant>,
 }
@@ -188,8 +190,9 @@ impl Segment {
         }
         // One look at the clock for all: those that follow come a moment later.
         let since = *self.began.get_or_insert_with(Instant::now);
+        let submitting = server.engine.submit(operations, since, &mut self.backlog);
         Step::Write {
-            ticket: server.engine.submit(operations, since).await.into(),
+            ticket: submitting.await.into(),
             answer,
         }
     }
@@ -201,6 +204,7 @@ impl Segment {
         session: &mut Session,
         out: &mut Output<'_, S>,
     ) -> io::Result<()> {
+        server.engine.await_room(&mut self.backlog).await;
         let Self {
             steps, read, found, ..
         } = self;

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -363,8 +362,7 @@ impl Server {
         let Execution { operation, answers } = execution;
         let mut steps = Vec::new();
         if let Some(operation) = operation {
-            let ticket = self.engine.submit(vec![operation], Instant::now()).await;
-            let (result, spans) = ticket.wait().await;
+            let (result, spans) = self.engine.write_all(vec![operation]).await;
             session.spans = session.spans.then(spans);
             match result {
                 Ok(outcomes) => match outcomes.into_iter().next() {
