@@ -9,9 +9,9 @@
 //! Dropping whoever waited too long would empty the queue of a burst, and leave the shard without work until the
 //! next one. Refusing at once whoever finds the queue too long would take more work than is left for the others: a refusal
 //! costs a third of what it refuses, and who is told sends the next request. So the queue is cut to the length that is
-//! served in a part of the bound, and who comes then waits for room in it, each connection with one item, which
+//! served in a part of the bound, and who comes then waits for room in it, each connection with all it has, which
 //! slows it down to what can be done. Refused is who found no room for the rest of the bound, and what the queue has too
-//! much of when it is cut.
+//! much of that has waited for all of the bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -121,6 +121,13 @@ impl Admission {
     /// How many items may wait at this moment; `None` if the lane is not overloaded.
     pub(super) fn length(&self) -> Option<usize> {
         self.gate.length()
+    }
+
+    /// Whether the next item is refused, which has waited for so long and has so many behind it: how many those may be, if
+    /// it is. The shard is never left without work.
+    pub(super) fn cut_to(&self, behind: usize, waited: Duration) -> Option<usize> {
+        let length = self.gate.length()?;
+        (behind > length && waited > self.gate.wait_max.get()).then_some(length)
     }
 
     /// Notes that a batch of so many departs, in which the first waited for `oldest`. It is full if there was no

@@ -274,22 +274,20 @@ struct Queue<T> {
 impl<T: Item> Queue<T> {
     /// The next batch; waits for somebody to come. `None` when the lane has ended.
     async fn batch(&mut self, bounds: &Bounds) -> Option<Vec<T>> {
-        let first = loop {
+        let (first, now, oldest) = loop {
             let item = match self.left_over.take() {
                 Some(item) => item,
                 None => self.waiting.recv().await?,
             };
-            match self.admission.length() {
-                // It was cut to less than waits in it.
-                Some(length) if self.waiting.len() > length => {
-                    (self.refuse)(item, self.purpose.overloaded(length));
-                    self.make_room(1, bounds.queue_max);
-                }
-                _ => break item,
+            let now = Instant::now();
+            let waited = now.saturating_duration_since(item.since());
+            if let Some(length) = self.admission.cut_to(self.waiting.len(), waited) {
+                (self.refuse)(item, self.purpose.overloaded(length));
+                self.make_room(1, bounds.queue_max);
+                continue;
             }
+            break (item, now, waited);
         };
-        let now = Instant::now();
-        let oldest = now.saturating_duration_since(first.since());
         let mut batch_weight = first.weight();
         let mut batch = vec![first];
         while let Ok(item) = self.waiting.try_recv() {
@@ -674,9 +672,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_queue_has_too_much_of_when_it_is_cut_is_refused() {
+    async fn what_a_queue_has_too_much_of_is_refused_if_it_has_waited_for_the_bound() {
+        const BOUND: Duration = Duration::from_secs(60);
+        let numbers = |batch: &[Number]| batch.iter().map(|item| item.number).collect::<Vec<_>>();
         let (items, waiting) = mpsc::unbounded_channel();
-        let gate = Gate::new(Time::new(LONG));
+        let gate = Gate::new(Time::new(BOUND));
         let refused = Arc::new(Mutex::new(Vec::new()));
         let theirs = Arc::clone(&refused);
         let mut queue = Queue {
@@ -688,17 +688,22 @@ mod tests {
             admission: Admission::new(gate.clone()),
             refuse: Arc::new(move |item: Number, _| theirs.lock().unwrap().push(item.number)),
         };
-        for number in 1..=8 {
-            items.send(item(number, now()).0).unwrap();
-        }
+        let send = |numbers: std::ops::RangeInclusive<usize>, since: Instant| {
+            for number in numbers {
+                items.send(item(number, since).0).unwrap();
+            }
+        };
+        let long_ago = Instant::now() - 2 * BOUND;
+        send(1..=8, long_ago);
         gate.set_length(Some(4));
         let batch = queue.batch(&BOUNDS).await.unwrap();
-        // Who came first has waited longest.
+        // Who came first has waited longest. Four are left, however long they wait.
         assert_eq!(*refused.lock().unwrap(), [1, 2, 3]);
-        assert_eq!(
-            batch.iter().map(|item| item.number).collect::<Vec<_>>(),
-            [4, 5, 6]
-        );
+        assert_eq!(numbers(&batch), [4, 5, 6]);
+        // What is served within the bound is not refused, however many they are.
+        send(9..=16, Instant::now());
+        assert_eq!(numbers(&queue.batch(&BOUNDS).await.unwrap()), [9, 10, 11]);
+        assert_eq!(*refused.lock().unwrap(), [1, 2, 3, 7, 8]);
     }
 
     #[test]

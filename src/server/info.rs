@@ -39,6 +39,13 @@ const SECTIONS: [(&str, bool); 14] = [
 /// How often a second the server looks after itself.
 const HZ: u64 = 1;
 
+/// What the program allocates with.
+const ALLOCATOR: &str = if cfg!(feature = "jemalloc") {
+    "jemalloc"
+} else {
+    "libc"
+};
+
 /// What tells this process from others, and its rate.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -257,7 +264,7 @@ fn write_memory(server: &Server, text: &mut Text) {
         ("maxmemory_policy", &"noeviction"),
         ("mem_fragmentation_ratio", &"1.00"),
         ("mem_fragmentation_bytes", &0),
-        ("mem_allocator", &"libc"),
+        ("mem_allocator", &ALLOCATOR),
         ("active_defrag_running", &0),
         ("lazyfree_pending_objects", &0),
         ("lazyfreed_objects", &0),

@@ -28,6 +28,10 @@ use respgres::config::{Config, LoadError};
 
 use failure::{Failure, failure, refused};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let matches = commands::command().get_matches();
     match run(&matches) {
