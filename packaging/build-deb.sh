@@ -51,6 +51,9 @@ END
     printf 'Libraries linked into respgres %s, and their licences\n\n' "$version"
     cargo tree --locked --edges normal --prefix none --format '{p} {l}' | sed -e 1d -e 's/ (\*)$//' -e 's/ (proc-macro)//' | sort -u
     printf '\nSQLite (in libsqlite3-sys): public domain\nSwagger UI (in utoipa-swagger-ui-vendored): Apache-2.0\n'
+    printf '\njemalloc (in tikv-jemalloc-sys):\n\n'
+    jemalloc=$(cargo metadata --locked --format-version 1 | grep -o '"[^"]*/tikv-jemalloc-sys-[^"/]*/Cargo.toml"' | head -n 1 | tr -d '"')
+    cat "$(dirname "$jemalloc")/jemalloc/COPYING"
 } >"$stage/third-party.txt"
 
 # Manual and completions, as the program writes them.

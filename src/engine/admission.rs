@@ -9,7 +9,7 @@
 //! Dropping whoever waited too long would empty the queue of a burst, and leave the shard without work until the
 //! next one. Refusing at once whoever finds the queue too long would take more work than is left for the others: a refusal
 //! costs a third of what it refuses, and who is told sends the next request. So the queue is cut to the length that is
-//! served in a part of the bound, and who comes then waits for room in it, each connection with all it has, which
+//! served in a part of the bound, and who comes then waits for room in it, each connection in its turn, which
 //! slows it down to what can be done. Refused is who found no room for the rest of the bound, and what the queue has too
 //! much of that has waited for all of the bound.
 
@@ -25,8 +25,8 @@ const STANDING: Duration = Duration::from_secs(1);
 /// Nor are fewer batches than this: one that stands still is late for many that follow it.
 const BATCHES_MIN: u32 = 8;
 
-/// The queue has one part in so many of the time that an item may wait. The rest is for waiting in front of it, where
-/// an item is nothing but bytes.
+/// The queue has one part in so many of the time that an item may wait. The rest is for waiting in front of it, which
+/// slows its client down.
 const QUEUE_PART: u32 = 4;
 
 /// A queue that may be longer than any lane's need not be bounded.

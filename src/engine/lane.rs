@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Gate};
+use super::take_a_break;
 use crate::adjustable::Time;
 use crate::error::Error;
 use crate::routing::ShardId;
@@ -66,8 +67,9 @@ const LONG: Duration = Duration::from_millis(5);
 /// Who waits for room looks this often how long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// The room of a queue is for the turns of so many clients at least.
-const TURNS_MIN: usize = 8;
+/// How many items a client that waits for room puts into the queue when it is its turn. More would keep those waiting who
+/// have one; each turn takes a wake-up, which costs as much as an item or two.
+const TURN: usize = 16;
 
 /// What a lane is for.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +111,8 @@ pub(super) struct Lane<T> {
 }
 
 /// What one client has for lanes that have no room, by their shards and in the order in which it came. It takes one
-/// waiter for all of a lane: to wake a client for each item costs more than the item.
+/// waiter for all of a lane: to wake a client for each item costs more than the item. There are at most as many as a
+/// connection handles together, or a command has keys.
 pub(super) struct Overflow<T>(SmallVec<[(ShardId, Vec<T>); 1]>);
 
 impl<T> Default for Overflow<T> {
@@ -133,8 +136,9 @@ impl<T: Item> Overflow<T> {
             return;
         }
         let waiting = self.0.drain(..).filter_map(|(shard, items)| {
-            let lane = lanes.get(shard.index())?;
-            Some(lane.submit_together(items))
+            let lane = lanes.get(shard.index());
+            debug_assert!(lane.is_some(), "{shard} had a lane when its items came");
+            Some(lane?.submit_together(items))
         });
         join_all(waiting).await;
     }
@@ -210,12 +214,17 @@ impl<T: Item> Lane<T> {
         while let Some(first) = items.as_slice().first() {
             match self.await_room(first.since(), items.len()).await {
                 Ok(room) => items.by_ref().take(room).for_each(|item| self.send(item)),
-                Err(error) => return items.for_each(|item| (self.refuse)(item, error.clone())),
+                Err(error) => {
+                    for (position, item) in items.by_ref().enumerate() {
+                        take_a_break(position).await;
+                        (self.refuse)(item, error.clone());
+                    }
+                }
             }
         }
     }
 
-    /// Waits for room for `wanted` items, or a good part of them. Returns for how many it was taken.
+    /// Waits for a turn of a client that wants room for so many items. Returns for how many it was taken.
     async fn await_room(&self, since: Instant, wanted: usize) -> Result<usize, Error> {
         loop {
             let together = self.at_a_time(wanted);
@@ -240,12 +249,11 @@ impl<T: Item> Lane<T> {
         }
     }
 
-    /// For how many of so many items one waits at a time: for more than a small part of the queue, others
-    /// would wait long, and for more than all of it, for ever.
+    /// For how many of so many items one waits at a time: only for a part of what the queue may have, since it is never
+    /// quite empty.
     fn at_a_time(&self, wanted: usize) -> u32 {
         let length = self.gate.length().unwrap_or(usize::MAX).min(self.queue_max);
-        let most = (length / TURNS_MIN).max(1);
-        u32::try_from(wanted.min(most)).unwrap_or(u32::MAX)
+        wanted.min(TURN).min(length / 4).max(1) as u32
     }
 
     fn full(&self) -> Error {
@@ -644,31 +652,71 @@ mod tests {
         assert_eq!(batches.lock().unwrap().concat(), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
+    #[tokio::test]
+    async fn who_has_little_waits_for_one_turn_of_who_has_much() {
+        let tasks = TaskTracker::new();
+        let bounds = Bounds {
+            queue_max: 16 * TURN,
+            batch_operations_max: TURN,
+            batch_bytes_max: usize::MAX,
+            ..BOUNDS
+        };
+        let (lane, batches, go, started) = lane_with(bounds, &tasks);
+        submit(&lane, 0).await.unwrap();
+        started.notified().await;
+        let filling: Vec<usize> = (1..=16 * TURN).collect();
+        submit_all(&lane, &filling, now()).await;
+        let much: Vec<usize> = (1000..1000 + 3 * TURN).collect();
+        let lane = Arc::new(lane);
+        let clients = [much, vec![5000]].map(|numbers| {
+            let lane = Arc::clone(&lane);
+            tokio::spawn(async move { submit_all(&lane, &numbers, now()).await })
+        });
+        // Both wait when the first flight ends.
+        tokio::task::yield_now().await;
+        go.add_permits(100);
+        for client in clients {
+            client.await.unwrap();
+        }
+        drop(lane);
+        tasks.close();
+        tasks.wait().await;
+        let order = batches.lock().unwrap().concat();
+        let place = |number: usize| order.iter().position(|other| *other == number).unwrap();
+        assert_eq!(place(5000), place(1000) + TURN);
+        assert_eq!(order.len(), 1 + 16 * TURN + 3 * TURN + 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_more_room_than_there_may_be() {
         let tasks = TaskTracker::new();
         let bounds = Bounds {
             queue_max: 64,
+            batch_bytes_max: usize::MAX,
             ..BOUNDS
         };
         let wait_max = Time::new(Duration::from_secs(60));
         let (lane, _batches, go, started) = lane_that_waits(bounds, wait_max, &tasks);
-        let numbers: Vec<usize> = (1..=65).collect();
-        let first = submit_all(&lane, &numbers[..1], now()).await;
+        lane.gate.set_length(Some(64));
+        // So late that the queue does not become longer while batches are full.
+        let since = now() - Duration::from_secs(10);
+        submit_all(&lane, &[0], since).await;
         started.notified().await;
-        let submitted = submit_all(&lane, &numbers[1..], now()).await;
-        assert!(first.iter().chain(&submitted).all(Result::is_ok));
-        assert_eq!(lane.at_a_time(6), 6);
-        assert_eq!(lane.at_a_time(1000), 8);
-        // Who waits for eight when the queue becomes as short as two.
-        let waiting = submit_all(&lane, &[66, 67, 68, 69, 70, 71, 72, 73], now());
+        let filling: Vec<usize> = (1..=64).collect();
+        submit_all(&lane, &filling, since).await;
+        assert_eq!((lane.at_a_time(8), lane.at_a_time(1000)), (8, TURN as u32));
+        let waiting = submit_all(&lane, &[101, 102, 103, 104, 105, 106, 107, 108], since);
         let cut = async {
             tokio::time::sleep(LOOK_AGAIN_AFTER / 2).await;
-            lane.gate.set_length(Some(2));
-            go.add_permits(100);
+            lane.gate.set_length(Some(4));
+            // All but one of the 64 leave.
+            go.add_permits(21);
         };
         let (submitted, ()) = tokio::join!(waiting, cut);
-        assert!(submitted.iter().all(Result::is_ok), "{submitted:?}");
+        let taken: Vec<bool> = submitted.iter().map(Result::is_ok).collect();
+        assert_eq!(taken, [true, true, true, false, false, false, false, false]);
+        lane.gate.set_length(Some(1));
+        assert_eq!(lane.at_a_time(8), 1);
     }
 
     #[tokio::test]

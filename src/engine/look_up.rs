@@ -5,12 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
 
 use super::boot_clock::BootInstant;
 use super::lane::Overflow;
 use super::read::{self, Miss};
-use super::{Engine, Found, KEYS_AT_A_STRETCH, submit};
+use super::{Engine, Found, submit, take_a_break};
 use crate::cache::{EntryKey, Session};
 use crate::error::Error;
 use crate::metrics::Spans;
@@ -44,7 +43,8 @@ impl Engine {
         // All are on their way before the first is waited for.
         let mut waiting: SmallVec<[_; 1]> = SmallVec::with_capacity(missing.len());
         let mut overflow = Overflow::default();
-        for Missing { position, shard } in missing {
+        for (place, Missing { position, shard }) in missing.into_iter().enumerate() {
+            take_a_break(place).await;
             let answer = self.submit_read(shard, &keys[position], since, &mut overflow);
             waiting.push((position, answer));
         }
@@ -79,9 +79,7 @@ impl Engine {
         let first = found.len();
         for (position, key) in keys.iter().enumerate() {
             found.push(Err(Error::Stopping));
-            if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
-                yield_now().await;
-            }
+            take_a_break(position).await;
             let shard = self.shard_of(key);
             let missed = Missing { position, shard };
             let view = self.view_to_read(shard, now);

@@ -73,6 +73,13 @@ const READS: Bounds = Bounds {
 /// millisecond's work.
 const KEYS_AT_A_STRETCH: usize = 4096;
 
+/// Gives others of the worker their turn now and then, as the key at `position` is worked on.
+async fn take_a_break(position: usize) {
+    if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
+        yield_now().await;
+    }
+}
+
 /// What a read found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -225,9 +232,7 @@ impl Engine {
         }
         let mut parts: SmallVec<[OneShard; 1]> = SmallVec::new();
         for (position, operation) in operations.into_iter().enumerate() {
-            if position % KEYS_AT_A_STRETCH == KEYS_AT_A_STRETCH - 1 {
-                yield_now().await;
-            }
+            take_a_break(position).await;
             let shard = self.home(&operation);
             match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => {

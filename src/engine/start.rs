@@ -143,7 +143,7 @@ impl Engine {
                 let path = Arc::clone(&write_path);
                 move |batch| Arc::clone(&path).fly(batch)
             },
-            move |item, error| write_path.fail(vec![item], &error),
+            move |item, error| write_path.turn_away(item, &error),
         ));
         let read_path = Arc::new(ReadPath {
             shard: Arc::clone(shard),

@@ -143,6 +143,13 @@ impl WritePath {
         Waiting(waiting).fail(self.figures(), error);
     }
 
+    /// Tells whoever waits for an item that it was not begun.
+    pub(super) fn turn_away(&self, mut item: WriteItem, error: &Error) {
+        // All its time was in front of the lane, or in it.
+        item.times.left = Instant::now();
+        self.fail(vec![item], error);
+    }
+
     /// Commits the batch as one and acknowledges it, or tells the clients why not; only if a lock was
     /// not granted it is given back.
     pub(super) async fn commit(self: &Arc<Self>, batch: Vec<WriteItem>) -> Result<(), Refused> {

@@ -282,39 +282,43 @@ impl ServerTls {
         stream: TcpStream,
         for_plain: &[u8],
     ) -> Result<TlsStream<TcpStream>, Refused> {
-        tokio::time::timeout(HANDSHAKE_MAX, self.shake_hands(stream, for_plain))
-            .await
-            .unwrap_or(Err(Refused::Late))
+        let shaking = tokio::time::timeout(HANDSHAKE_MAX, self.shake_hands(stream));
+        let (refused, stream) = match shaking.await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(refused)) => refused,
+            Err(_elapsed) => return Err(Refused::Late),
+        };
+        let last_words = match refused {
+            Refused::Plain => for_plain,
+            // The alert is sent already. With TLS 1.3 a client without a certificate may have sent requests.
+            Refused::Handshake(_) => b"",
+            Refused::Late | Refused::Gone(_) => return Err(refused),
+        };
+        let _ = tokio::time::timeout(LINGER, part(stream, last_words)).await;
+        Err(refused)
     }
 
     async fn shake_hands(
         &self,
         stream: TcpStream,
-        for_plain: &[u8],
-    ) -> Result<TlsStream<TcpStream>, Refused> {
+    ) -> Result<TlsStream<TcpStream>, (Refused, TcpStream)> {
         let mut first = [HANDSHAKE_RECORD];
-        let there = stream.peek(&mut first).await.map_err(Refused::Gone)?;
-        if there == 0 {
-            return Err(Refused::Gone(io::ErrorKind::UnexpectedEof.into()));
-        }
-        if first[0] != HANDSHAKE_RECORD {
-            let _ = tokio::time::timeout(LINGER, part(stream, for_plain)).await;
-            return Err(Refused::Plain);
+        let refused = match stream.peek(&mut first).await {
+            Ok(0) => Some(Refused::Gone(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => (first[0] != HANDSHAKE_RECORD).then_some(Refused::Plain),
+            Err(error) => Some(Refused::Gone(error)),
+        };
+        if let Some(refused) = refused {
+            return Err((refused, stream));
         }
         let config = Arc::clone(&self.read_current().config);
         let accept = TlsAcceptor::from(config).accept(stream).into_fallible();
-        let (error, stream) = match accept.await {
-            Ok(stream) => return Ok(stream),
-            Err(failed) => failed,
-        };
-        match error.get_ref() {
-            Some(inner) if inner.is::<rustls::Error>() => {
-                // The alert is sent already. With TLS 1.3 a client without a certificate may have sent requests.
-                let _ = tokio::time::timeout(LINGER, part(stream, b"")).await;
-                Err(Refused::Handshake(error))
-            }
-            _ => Err(Refused::Gone(error)),
-        }
+        accept
+            .await
+            .map_err(|(error, stream)| match error.get_ref() {
+                Some(inner) if inner.is::<rustls::Error>() => (Refused::Handshake(error), stream),
+                _ => (Refused::Gone(error), stream),
+            })
     }
 
     /// Logs that a client was refused; one after the other only now and then.
