@@ -20,8 +20,9 @@ from .procfs import resident_bytes
 from .servers import Deployment
 from .settings import KEYS, ROOT, VALUE_BYTES, Settings
 
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 8
+ONSET_SECONDS = 5
 TIMES = 3
 SHARDS = 3
 
@@ -86,7 +87,7 @@ def measure(bench, kind, databases):
         for overload in OVERLOADS:
             with most_memory(proxy.server.pid) as memory:
                 answer = bench.load(
-                    proxy, operation, seconds=seconds, warm_up_seconds=2, rate=round(TIMES * before), **options,
+                    proxy, operation, seconds=seconds, warm_up_seconds=ONSET_SECONDS, rate=round(TIMES * before), **options,
                     **overload, may_be_refused=None,
                 )
             # Nothing is refused any more, and it is as fast as before: that the machine became slower is not overload.

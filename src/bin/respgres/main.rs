@@ -12,6 +12,7 @@ mod notify;
 #[cfg(feature = "otel")]
 mod otel;
 mod pages;
+mod parts;
 mod ports;
 mod printing;
 mod reload;

@@ -12,7 +12,7 @@ use respgres::tls::{Prepared, ServerTls};
 use crate::failure::Failure;
 use crate::listening::Asks;
 use crate::logging::LogLevel;
-use crate::serve::{bounds, users_source};
+use crate::parts::{bounds, users_source};
 
 /// What can be changed while it runs.
 pub struct Running {

@@ -5,16 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use respgres::access::{self, Access};
-use respgres::cache::{self, Cache, MemoryCache, RedisCache};
-use respgres::command::table::COMMANDS;
-use respgres::config::{CacheTarget, Config, with_flags};
-use respgres::crash_points::CrashPoints;
-#[cfg(feature = "crash-points")]
-use respgres::crash_points::{DIE_AT, HANG_AT, STOP_AT};
-use respgres::engine::{self, Engine, Keepers};
-use respgres::metrics::Metrics;
-use respgres::routing::Scheme;
+use respgres::access::Access;
+use respgres::config::{Config, with_flags};
+use respgres::engine::Engine;
 use respgres::server::{self, Server};
 use respgres::shutdown::{Request, Signals, Stopping};
 use respgres::workers::Workers;
@@ -27,6 +20,7 @@ use crate::failure::{Failure, failure, refused};
 use crate::listening;
 use crate::logging::LogLevel;
 use crate::notify::Notifier;
+use crate::parts::{bounds, describe, engine, users_source};
 use crate::ports::Ports;
 use crate::reload::Running;
 
@@ -75,7 +69,7 @@ pub async fn serve(
         .map_err(|error| failure(format!("can't start the workers: {error}")))?;
     let notifier = Notifier::from_environment();
     notifier.watch(&workers);
-    let (engine, keepers) = build(&config, &workers, &tasks, &stop_work).await?;
+    let (engine, keepers) = engine(&config, &workers, &tasks, &stop_work).await?;
     let engine = Arc::new(engine);
     let backend = describe(&config);
     tracing::info!("respgres {} on {backend}", env!("CARGO_PKG_VERSION"));
@@ -231,131 +225,6 @@ async fn wait_for_views(engine: &Engine) {
     }
 }
 
-#[cfg(feature = "crash-points")]
-fn crash_points() -> CrashPoints {
-    let named = |variable| std::env::var(variable).ok();
-    CrashPoints::new(named(DIE_AT), named(STOP_AT), named(HANG_AT))
-}
-
-#[cfg(not(feature = "crash-points"))]
-fn crash_points() -> CrashPoints {
-    CrashPoints::default()
-}
-
 fn say_stop(why: &str) {
     tracing::info!("{why}: no new connections; answering what was read");
-}
-
-/// The bounds of the RESP port.
-pub fn bounds(config: &Config) -> server::Bounds {
-    server::Bounds {
-        clients_max: config.max_clients,
-        request_max: config.max_request_size,
-        request_memory: config.max_request_memory,
-        output_max: config.max_output_buffer,
-        queued_max: config.max_queued_commands,
-        authentication_timeout: config.authentication_timeout,
-    }
-}
-
-/// Where the users of the RESP port are.
-pub fn users_source(config: &Config) -> access::Source {
-    access::Source {
-        password: config.password.clone(),
-        users_file: config.users_file.clone(),
-        must_ask: false,
-    }
-}
-
-/// What the configuration says of the shards.
-pub fn shard_settings(
-    config: &Config,
-    workers: &Workers,
-    metrics: &Arc<Metrics>,
-) -> shard::Settings {
-    shard::Settings {
-        metrics: Arc::clone(metrics),
-        pool_min_size: config.db_pool_min_size,
-        pool_max_size: config.db_pool_max_size,
-        connect_timeout: config.db_connect_timeout,
-        pool_wait_timeout: config.db_pool_wait_timeout,
-        query_timeout: config.db_query_timeout,
-        value_max: config.max_value_size,
-        workers: workers.clone(),
-        scheme: Scheme::of(config.hash_tags),
-    }
-}
-
-/// Where the figures are counted.
-pub fn metrics(config: &Config, workers: &Workers) -> Arc<Metrics> {
-    Arc::new(Metrics::new(
-        workers.runtimes().len(),
-        config.shards.len(),
-        COMMANDS.len(),
-    ))
-}
-
-async fn build(
-    config: &Config,
-    workers: &Workers,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(Engine, Keepers), Failure> {
-    let metrics = metrics(config, workers);
-    let settings = shard_settings(config, workers, &metrics);
-    let shards = shard::open(&config.shards, &settings)
-        .await
-        .map_err(|error| refused(error.to_string()))?;
-    let cache = match &config.cache {
-        CacheTarget::Memory => {
-            Cache::Memory(MemoryCache::new(config.cache_memory, config.cache_ttl))
-        }
-        CacheTarget::Redis { url, tls } => {
-            let settings = cache::RedisSettings {
-                ttl: config.cache_ttl,
-                timeout: config.redis_timeout,
-                namespace: shards.deployment_cell(),
-                tls: tls.clone(),
-                metrics: Arc::clone(&metrics),
-            };
-            RedisCache::start(url.expose(), settings, workers.clone(), tasks, stop.clone())
-                .map(Cache::Redis)
-                .map_err(|error| refused(format!("REDIS_URL: {error}")))?
-        }
-    };
-    Ok(Engine::start(
-        shards,
-        cache,
-        engine::Settings {
-            reads_when_shard_down: config.reads_when_shard_down,
-            queue_wait_max: config.queue_wait_max,
-            crash_points: crash_points(),
-        },
-        metrics,
-        workers,
-        tasks,
-        stop,
-    ))
-}
-
-/// What the proxy runs on and where the data is, in one line.
-fn describe(config: &Config) -> String {
-    let cache = match &config.cache {
-        CacheTarget::Memory => {
-            format!(
-                "in-process cache of {} MiB",
-                config.cache_memory / (1024 * 1024)
-            )
-        }
-        CacheTarget::Redis { url, .. } => format!("cache {url}"),
-    };
-    if config.embedded {
-        return format!(
-            "{} embedded SQLite shards in {}, {cache}",
-            config.shards.len(),
-            config.data_dir.display()
-        );
-    }
-    let shards: Vec<String> = config.shards.iter().map(ToString::to_string).collect();
-    format!("{} shards ({}), {cache}", shards.len(), shards.join(", "))
 }

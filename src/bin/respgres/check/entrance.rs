@@ -8,12 +8,12 @@ use crate::failure::Failure;
 use crate::listen::bind;
 use crate::listening::{self, Asks};
 use crate::ports::Ports;
-use crate::serve;
+use crate::parts;
 
 /// Reads the users; `None` if they can't be read.
 pub fn users(config: &Config, report: &mut Report) -> Result<Option<Asks>, Failure> {
     const SUBJECT: &str = "USERS_FILE";
-    let access = match Access::load(serve::users_source(config)) {
+    let access = match Access::load(parts::users_source(config)) {
         Ok(access) => access,
         Err(error) => {
             for line in error.to_string().lines() {

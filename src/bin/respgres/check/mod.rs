@@ -15,7 +15,7 @@ use respgres::tls::ServerTls;
 use respgres::workers::Workers;
 
 use crate::failure::Failure;
-use crate::serve;
+use crate::parts;
 pub use ready::ask as ask_ready;
 use report::Report;
 
@@ -84,8 +84,8 @@ pub async fn check(config: &Config, no_color: Option<String>) -> Result<ExitCode
         }
     }
     let workers = Workers::here();
-    let metrics = serve::metrics(config, &workers);
-    let settings = serve::shard_settings(config, &workers, &metrics);
+    let metrics = parts::metrics(config, &workers);
+    let settings = parts::shard_settings(config, &workers, &metrics);
     shards::check(config, &settings, &mut report).await?;
     if let CacheTarget::Redis { url, tls } = &config.cache {
         cache::check(url, tls.as_ref(), config, &mut report).await?;
