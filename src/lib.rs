@@ -13,8 +13,8 @@
 //!
 //! Imports point down only, and siblings do not import each other; a test holds that. `engine` knows
 //! neither RESP nor HTTP, `cache` and `shard` do not know each other. Only the
-//! program (`src/bin/respgres`) reads the environment. There are no statics but the program's allocator: what is shared is built in its `parts.rs` and `serve.rs`
-//! and passed down.
+//! program (`src/bin/respgres`) reads the environment. There are no statics but the program's allocator: what is
+//! shared is built in its `parts.rs` and `serve.rs`, and passed down.
 //!
 //! # How a GET travels
 //!

@@ -153,7 +153,8 @@ def report(samples, settings, described):
         "",
         *(f"- {line}" for line in described),
         "",
-        f"Requests for {TIMES} times the peak are due, on so many connections, over {SHARDS} shards and a Redis; medians of"
+        f"Requests for {TIMES} times the peak are due, on so many connections, over {SHARDS} shards and a Redis; looked at"
+        f" from {ONSET_SECONDS} s after the first; medians of"
         f" {settings.rounds} rounds, with the range. A connection sends {depth} together, and the next {depth} when the last"
         " one was answered: so many can't be served in time, and what a client has due beyond that waits in it. Answered"
         " is what was served or refused. One half of the processors is for the servers and one for the clients. The time"

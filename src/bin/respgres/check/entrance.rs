@@ -7,8 +7,8 @@ use super::report::Report;
 use crate::failure::Failure;
 use crate::listen::bind;
 use crate::listening::{self, Asks};
-use crate::ports::Ports;
 use crate::parts;
+use crate::ports::Ports;
 
 /// Reads the users; `None` if they can't be read.
 pub fn users(config: &Config, report: &mut Report) -> Result<Option<Asks>, Failure> {
