@@ -327,33 +327,43 @@ mod queues {
 
     #[test]
     fn a_queue_over_the_limit_is_refused_and_its_memory_is_given_back() {
+        const CLIENTS: usize = 6;
         let it = Setup::embedded().start();
-        let mut conn = it.conn();
-        conn.set("key", "before");
+        it.conn().set("key", "before");
         let before = resident(&it);
         let set = encode(&args!["SET", "key", vec![b'x'; MIB]]);
-        assert_eq!(conn.run("MULTI"), "+OK");
-        for _ in 0..31 {
+        let mut refused = Vec::new();
+        for client in 0..CLIENTS {
+            let mut conn = it.conn();
+            assert_eq!(conn.run("MULTI"), "+OK");
+            for _ in 0..31 {
+                conn.send(&set);
+                assert_eq!(conn.read(), "+QUEUED");
+            }
+            if client == 0 {
+                let queued = resident(&it).saturating_sub(before);
+                assert!(
+                    queued > 24 * MIB,
+                    "{} MiB for 31 that are queued",
+                    queued / MIB
+                );
+            }
             conn.send(&set);
-            assert_eq!(conn.read(), "+QUEUED");
+            assert_eq!(conn.read(), LIMIT);
+            assert_eq!(conn.run("GET key"), "+QUEUED");
+            refused.push(conn);
         }
-        let queued = resident(&it).saturating_sub(before);
-        assert!(
-            queued > 24 * MIB,
-            "{} MiB for 31 that are queued",
-            queued / MIB
-        );
-        conn.send(&set);
-        assert_eq!(conn.read(), LIMIT);
-        assert_eq!(conn.run("GET key"), "+QUEUED");
+        // The allocator may keep some of it, for the next on each worker.
         let kept = resident(&it).saturating_sub(before);
         assert!(
-            kept < 16 * MIB,
-            "{} MiB are kept of what was refused",
+            kept < CLIENTS * 31 * MIB / 2,
+            "{} MiB are kept of what was refused to {CLIENTS} clients",
             kept / MIB
         );
-        assert!(conn.run("EXEC").error().starts_with("EXECABORT"));
-        assert_eq!(conn.get("key").unwrap(), b"before");
+        for mut conn in refused {
+            assert!(conn.run("EXEC").error().starts_with("EXECABORT"));
+            assert_eq!(conn.get("key").unwrap(), b"before");
+        }
     }
 
     /// What is queued must not keep the buffer into which it was read.
@@ -367,7 +377,7 @@ mod queues {
             assert_eq!(conn.run("GET k"), "+QUEUED");
         }
         let taken = resident(&it).saturating_sub(before);
-        assert!(taken < 3 * MIB, "{} KiB for 5000 commands", taken / 1024);
+        assert!(taken < 5 * MIB, "{} KiB for 5000 commands", taken / 1024);
     }
 
     #[test]
