@@ -149,6 +149,64 @@ fn existing(conn: &mut Conn, keys: &BTreeSet<String>) -> usize {
     keys.chunks(10_000).map(count).sum()
 }
 
+/// Pipelines of writes of one key, until `stop`; returns the value that was acknowledged last.
+fn overwrite(addr: &str, key: &str, stop: &AtomicBool, refused: &AtomicU64) -> Option<String> {
+    let mut conn = Conn::open(addr);
+    let mut last = None;
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let values: Vec<String> = (0..DEPTH).map(|n| format!("{round}:{n}")).collect();
+        let mut pipeline = Vec::new();
+        for value in &values {
+            pipeline.extend(encode(&[b"SET", key.as_bytes(), value.as_bytes()]));
+        }
+        conn.send(&pipeline);
+        for value in values {
+            if conn.read().is_error() {
+                refused.fetch_add(1, Ordering::Relaxed);
+            } else {
+                last = Some(value);
+            }
+        }
+    }
+    last
+}
+
+#[test]
+fn writes_of_one_key_keep_their_order_where_some_are_refused() {
+    let it = slow_shard(WAIT_MAX_MS);
+    let addr = it.resp_addr();
+    let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+    let last: Vec<(String, Option<String>)> = thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (addr, stop, refused) = (&addr, &stop, &refused);
+                let key = format!("overwritten:{client}");
+                scope.spawn(move || {
+                    let last = overwrite(addr, &key, stop, refused);
+                    (key, last)
+                })
+            })
+            .collect();
+        eventually("the shard is overloaded", || {
+            (refused.load(Ordering::Relaxed) > 5000).then_some(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let join = |client: thread::ScopedJoinHandle<'_, _>| client.join().unwrap();
+        clients.into_iter().map(join).collect()
+    });
+    let mut conn = it.conn();
+    for (key, last) in last {
+        let found = conn
+            .get(&key)
+            .map(|value| String::from_utf8(value).unwrap());
+        assert_eq!(found, last, "{key}");
+    }
+}
+
 #[test]
 fn over_http_it_is_503_with_retry_after() {
     // Nobody waits for room.
