@@ -555,15 +555,24 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_queue_that_stays_full_refuses() {
-        let tasks = TaskTracker::new();
-        let (lane, _batches, go, started) = lane(&tasks);
+    /// A lane that is full, with 1 under way and 2 to 5 in the queue.
+    async fn full_lane(
+        wait_max: Duration,
+        tasks: &TaskTracker,
+    ) -> (Lane<Number>, Batches, Arc<Semaphore>) {
+        let (lane, batches, go, started) = lane_that_waits(BOUNDS, Time::new(wait_max), tasks);
         submit(&lane, 1).await.unwrap();
         started.notified().await;
         for number in [2, 3, 4, 5] {
             submit(&lane, number).await.unwrap();
         }
+        (lane, batches, go)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_stays_full_refuses() {
+        let tasks = TaskTracker::new();
+        let (lane, _batches, go) = full_lane(LONG, &tasks).await;
         let refused = submit(&lane, 6).await.unwrap_err();
         assert_eq!(
             refused.to_string(),
@@ -575,13 +584,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_room_in_an_overloaded_lane_waits_for_what_is_left_of_the_bound() {
         let tasks = TaskTracker::new();
-        let wait_max = Time::new(Duration::from_secs(1));
-        let (lane, _batches, go, started) = lane_that_waits(BOUNDS, wait_max, &tasks);
-        submit(&lane, 1).await.unwrap();
-        started.notified().await;
-        for number in [2, 3, 4, 5] {
-            submit(&lane, number).await.unwrap();
-        }
+        let (lane, _batches, go) = full_lane(Duration::from_secs(1), &tasks).await;
         lane.gate.set_length(Some(4));
         let began = tokio::time::Instant::now();
         let refused = submit(&lane, 6).await.unwrap_err().to_string();
@@ -601,20 +604,10 @@ mod tests {
         go.add_permits(10);
     }
 
-    /// A lane that is full, with 1 under way and 2 to 5 in the queue.
-    async fn full_lane(tasks: &TaskTracker) -> (Lane<Number>, Batches, Arc<Semaphore>) {
-        let (lane, batches, go, started) = lane(tasks);
-        submit(&lane, 1).await.unwrap();
-        started.notified().await;
-        let submitted = submit_all(&lane, &[2, 3, 4, 5], now()).await;
-        assert!(submitted.iter().all(Result::is_ok));
-        (lane, batches, go)
-    }
-
     #[tokio::test]
     async fn what_a_client_submits_keeps_its_order_where_some_of_it_waits_for_room() {
         let tasks = TaskTracker::new();
-        let (lane, batches, go) = full_lane(&tasks).await;
+        let (lane, batches, go) = full_lane(LONG, &tasks).await;
         let mut overflow = Overflow::default();
         lane.submit(item(6, now()).0, &mut overflow);
         // Room comes, which others may take, but not those that come after what waits.
@@ -636,7 +629,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_that_find_no_room_together_are_refused_together_in_the_end() {
         let tasks = TaskTracker::new();
-        let (lane, batches, go) = full_lane(&tasks).await;
+        let (lane, batches, go) = full_lane(LONG, &tasks).await;
         let began = now();
         let (submitted, ()) =
             tokio::join!(submit_all(&lane, &[6, 7, 8, 9, 10, 11], began), async {

@@ -37,36 +37,49 @@ struct Told {
     texts: BTreeSet<String>,
 }
 
-/// Writes keys of its own, a pipeline after the other, until `stop`.
-fn flood(addr: &str, client: usize, stop: &AtomicBool, refused: &AtomicU64) -> Told {
+/// Sends SETs of what `pair` makes for each place in each round, a pipeline after the other, until `stop`. `told` learns
+/// what became of each.
+fn pipelines(
+    addr: &str,
+    stop: &AtomicBool,
+    pair: impl Fn(usize, usize) -> (String, String),
+    mut told: impl FnMut(String, String, Reply),
+) {
     let mut conn = Conn::open(addr);
-    let mut told = Told::default();
     for round in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let keys: Vec<String> = (0..DEPTH)
-            .map(|n| format!("flood:{client}:{round}:{n}"))
-            .collect();
+        let pairs: Vec<_> = (0..DEPTH).map(|place| pair(round, place)).collect();
         let mut pipeline = Vec::new();
-        for key in &keys {
-            pipeline.extend(encode(&[b"SET", key.as_bytes(), b"value"]));
+        for (key, value) in &pairs {
+            pipeline.extend(encode(&[b"SET", key.as_bytes(), value.as_bytes()]));
         }
         conn.send(&pipeline);
-        for key in keys {
-            match conn.read() {
-                Reply::Simple(ok) if ok == "OK" => {
-                    told.acknowledged.insert(key);
-                }
-                Reply::Error(text) => {
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    told.refused.insert(key);
-                    told.texts.insert(text);
-                }
-                other => panic!("{other:?}"),
-            }
+        for (key, value) in pairs {
+            told(key, value, conn.read());
         }
     }
+}
+
+/// Writes keys of its own.
+fn flood(addr: &str, client: usize, stop: &AtomicBool, refused: &AtomicU64) -> Told {
+    let mut told = Told::default();
+    let pair = |round, place| {
+        let key = format!("flood:{client}:{round}:{place}");
+        (key, "value".to_owned())
+    };
+    pipelines(addr, stop, pair, |key, _, reply| match reply {
+        Reply::Simple(ok) if ok == "OK" => {
+            told.acknowledged.insert(key);
+        }
+        Reply::Error(text) => {
+            refused.fetch_add(1, Ordering::Relaxed);
+            told.refused.insert(key);
+            told.texts.insert(text);
+        }
+        other => panic!("{other:?}"),
+    });
     told
 }
 
@@ -149,28 +162,17 @@ fn existing(conn: &mut Conn, keys: &BTreeSet<String>) -> usize {
     keys.chunks(10_000).map(count).sum()
 }
 
-/// Pipelines of writes of one key, until `stop`; returns the value that was acknowledged last.
+/// Writes one key; returns the value that was acknowledged last.
 fn overwrite(addr: &str, key: &str, stop: &AtomicBool, refused: &AtomicU64) -> Option<String> {
-    let mut conn = Conn::open(addr);
     let mut last = None;
-    for round in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
+    let pair = |round, place| (key.to_owned(), format!("{round}:{place}"));
+    pipelines(addr, stop, pair, |_, value, reply| {
+        if reply.is_error() {
+            refused.fetch_add(1, Ordering::Relaxed);
+        } else {
+            last = Some(value);
         }
-        let values: Vec<String> = (0..DEPTH).map(|n| format!("{round}:{n}")).collect();
-        let mut pipeline = Vec::new();
-        for value in &values {
-            pipeline.extend(encode(&[b"SET", key.as_bytes(), value.as_bytes()]));
-        }
-        conn.send(&pipeline);
-        for value in values {
-            if conn.read().is_error() {
-                refused.fetch_add(1, Ordering::Relaxed);
-            } else {
-                last = Some(value);
-            }
-        }
-    }
+    });
     last
 }
 
